@@ -47,7 +47,7 @@ Handler = Probe | LifecycleHandler
 class ProbeStream(Protocol):
     """A connection to a port of a pod."""
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, /) -> None:
         """Send bytes."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from cellwire.rpc.carried import Piece
 
 # Bytes of one read, and of the first after a short one: room for many costs ten times what reading a few does.
 CHUNK, FIRST = 512 * 1024, 64 * 1024
+# The kernel's UIO_MAXIOV.
+MOST_PARTS = 1024
 # A loopback answers at once or not at all; a full backlog may take a moment.
 DIAL_SECONDS = 10.0
 
@@ -28,10 +30,16 @@ class PortTunnel:
         self._link = link
         self._name = name
 
-    async def write(self, data: Piece) -> None:
+    async def write(self, *data: Piece) -> None:
         """Send bytes; waits while the pod does not read."""
+        left = data
         try:
-            await asyncio.get_running_loop().sock_sendall(self._link, data)
+            while left:
+                with suppress(BlockingIOError):
+                    left = _after(left, self._link.sendmsg(left[:MOST_PARTS]))
+                if left:
+                    await asyncio.get_running_loop().sock_sendall(self._link, left[0])
+                    left = left[1:]
         except OSError as error:
             raise Fault(Kind.UNAVAILABLE, self._name, str(error)) from error
 
@@ -50,6 +58,15 @@ class PortTunnel:
                 yield data
         except OSError as error:
             raise Fault(Kind.UNAVAILABLE, self._name, str(error)) from error
+
+
+def _after(data: Sequence[Piece], sent: int) -> Sequence[Piece]:
+    """What is left once so many bytes are sent."""
+    for at, piece in enumerate(data):
+        if sent < len(piece):
+            return (memoryview(piece)[sent:], *data[at + 1 :])
+        sent -= len(piece)
+    return ()
 
 
 @asynccontextmanager

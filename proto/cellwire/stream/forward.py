@@ -68,8 +68,8 @@ def _first(group: BaseExceptionGroup) -> BaseException:
 async def _upwards(inbox: Inbox, tunnel: Tunnel) -> None:
     """Carry what the client sends. A pod that takes no more is no fault by itself: `received` tells of those."""
     try:
-        while data := await inbox.take():
-            await tunnel.write(data)
+        while data := await inbox.pieces():
+            await tunnel.write(*data)
         await tunnel.close_writing()
     except Fault:
         inbox.discard()

@@ -10,8 +10,8 @@ from collections import deque
 
 LIMIT = 256 * 1024
 """Bytes kept before the writer is held."""
-_SMALL = 4096
-"""Bytes below which pieces are joined at once: each by itself would cost more than it holds."""
+_SMALL = 16 * 1024
+"""Bytes below which pieces are joined at once: each by itself would cost more than it holds, and a record of TLS."""
 _WASTE = 4
 """How many times its limit an inbox may keep alive of the buffers in which its pieces were received."""
 
@@ -99,15 +99,19 @@ class Inbox:
 
     async def take(self) -> bytes:
         """All bytes that are here, at least one; b"" at the end. Raises Aborted."""
+        pieces = await self.pieces()
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+
+    async def pieces(self) -> list[memoryview | bytes]:
+        """All bytes that are here, as they came, at least one; none at the end. Raises Aborted."""
         while not self._pieces:
             if self._aborted:
                 raise Aborted
             if self.ended:
-                return b""
+                return []
             self._changed.clear()
             await self._changed.wait()
-        pieces = self._pieces
-        taken = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+        taken = [bytes(piece) if isinstance(piece, bytearray) else piece for piece in self._pieces]
         self._clear()
         self._size = 0
         self._room.set()

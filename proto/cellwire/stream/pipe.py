@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-READ_LIMIT = 256 * 1024
+READ_LIMIT = 512 * 1024
 WRITE_LIMIT = 256 * 1024
 """Bytes kept in either direction before the one who sends is held."""
 URGENT_LIMIT = 1 << 20

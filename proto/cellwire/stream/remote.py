@@ -13,7 +13,7 @@ from cellwire.cell.v1.cell_grpc import CellStub
 from cellwire.faults import Fault, Kind, legible
 from cellwire.rpc.call import translate_errors
 from cellwire.rpc.carried import Piece, parted
-from cellwire.stream.service import carrying, pieces
+from cellwire.stream.service import carrying, messages, pieces
 from cellwire.stream.session import Exited, Output, Session, SessionRequest, Stderr, Stdout, Tunnel
 
 if TYPE_CHECKING:
@@ -154,12 +154,12 @@ class _RemoteTunnel:
         self._stream = stream
         self._ended = False
 
-    async def write(self, data: Piece) -> None:
+    async def write(self, *data: Piece) -> None:
         if self._ended:
             return
         with translate_errors():
-            for piece in pieces(data):
-                await self._stream.send_message(carrying(pb.PortForwardInput, "data", piece))
+            for some in messages(data):
+                await self._stream.send_message(carrying(pb.PortForwardInput, "data", *some))
 
     async def close_writing(self) -> None:
         if self._ended:

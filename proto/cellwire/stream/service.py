@@ -7,7 +7,9 @@ with an error, and a caller that is just then sending sees only the reset.)
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     ForwardStream = Stream[pb.PortForwardInput, pb.PortForwardOutput]
 
 Sent = TypeVar("Sent", bound=Message)
-PIECE = 512 * 1024
-"""Bytes of one message: larger ones cost memory, smaller ones time."""
+PIECE = 1000 * 1024
+"""Bytes of one message: larger ones cost memory, smaller ones time. A controller takes none of a MiB from a cell."""
 
 
 class SessionService:
@@ -67,9 +69,22 @@ def pieces(data: Piece) -> list[Piece]:
     return [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
 
 
-def carrying(kind: type[Sent], field: str, data: Piece) -> Sent:
+def messages(data: Sequence[Piece]) -> list[list[Piece]]:
+    """`data` in messages' sizes; most often they are one."""
+    found: list[list[Piece]] = [[]]
+    size = 0
+    for piece in chain.from_iterable(map(pieces, data)):
+        if size + len(piece) > PIECE:
+            found.append([])
+            size = 0
+        found[-1].append(piece)
+        size += len(piece)
+    return found
+
+
+def carrying(kind: type[Sent], field: str, *data: Piece) -> Sent:
     """A message of which one field of bytes is all, for a stream to send."""
-    return cast("Sent", Carried(kind, field, (data,)))
+    return cast("Sent", Carried(kind, field, data))
 
 
 async def _session_start(stream: SessionStream) -> SessionRequest:
@@ -160,8 +175,7 @@ async def _feed_tunnel(stream: ForwardStream, tunnel: Tunnel) -> None:
             field, said = parted(message, "input")
             match field:
                 case "data":
-                    for piece in said:
-                        await tunnel.write(piece)
+                    await tunnel.write(*said)
                 case "end":
                     await tunnel.close_writing()
                 case _:

@@ -73,8 +73,8 @@ class Session(Protocol):
 class Tunnel(Protocol):
     """One TCP connection to a port of the pod. Leaving its context closes it."""
 
-    async def write(self, data: Piece) -> None:
-        """Send bytes; returns once they are accepted."""
+    async def write(self, *data: Piece) -> None:
+        """Send bytes, in pieces; returns once they are accepted."""
         ...
 
     async def close_writing(self) -> None:

@@ -1,7 +1,7 @@
 """SPDY/3.1 frames, as a kubelet and kubectl speak them; no I/O.
 
 `Decoder` turns received bytes into events, `Encoder` makes frames to send; each holds the one compression context of
-its direction. Payload of DATA frames is passed on as it arrives, never collected, so only control frames need a size
+its direction. Payload of DATA frames is passed on as it arrives, never waited for, so only control frames need a size
 limit. SETTINGS and WINDOW_UPDATE are read over: the implementations that we meet use no SPDY flow control.
 """
 
@@ -21,6 +21,9 @@ FIN = 0x01
 UNIDIRECTIONAL = 0x02
 MAX_DATA = (1 << 24) - 1
 """A frame's length field has 24 bits."""
+
+_ROW = 64
+"""Frames whose payload is passed on together: theirs may be a byte each."""
 
 _HEADER = struct.Struct(">II")
 _LONG = struct.Struct(">I")
@@ -96,10 +99,10 @@ class MoreHeaders:
 
 
 class Data(NamedTuple):
-    """Some or all payload of a DATA frame; `fin` comes with the frame's last piece."""
+    """Payload, whole or in part, of one DATA frame or of several in a row; `fin` comes with the last of a stream."""
 
     stream: int
-    payload: memoryview
+    payload: bytes | memoryview
     fin: bool
 
 
@@ -142,15 +145,14 @@ class Decoder:
         self._data_fin = False
 
     def receive(self, received: bytes) -> Iterator[Event]:
-        """Events in `received`, in order. Payloads are views of `received`. Exhaust it before the next call."""
+        """Events in `received`, in order. A payload may be a view of `received`. Exhaust it before the next call."""
         view = memoryview(received)
         at, end = 0, len(received)
         while at < end:
             if self._data_left:
-                size = min(self._data_left, end - at)
-                self._data_left -= size
-                yield Data(self._data_stream, view[at : at + size], fin=self._data_fin and not self._data_left)
-                at += size
+                row, at = self._row(view, at)
+                payload = row[0] if len(row) == 1 else b"".join(row)
+                yield Data(self._data_stream, payload, fin=self._data_fin and not self._data_left)
                 continue
             if not self._pending and end - at >= _HEADER.size:
                 first, second = _HEADER.unpack_from(received, at)
@@ -165,12 +167,31 @@ class Decoder:
             if len(self._pending) == self._needed:
                 yield from self._complete()
 
+    def _row(self, view: memoryview, at: int) -> tuple[list[memoryview], int]:
+        """Payloads of the present DATA frame, and of those of its stream that follow it at once; where they end."""
+        row: list[memoryview] = []
+        end, left = len(view), self._data_left
+        while True:
+            upto = min(at + left, end)
+            row.append(view[at:upto])
+            left -= upto - at
+            at = upto
+            if left or self._data_fin or end - at < _HEADER.size or len(row) == _ROW:
+                break
+            first, second = _HEADER.unpack_from(view, at)
+            if first != self._data_stream or not 0 < second <= MAX_DATA:
+                break
+            left = second
+            at += _HEADER.size
+        self._data_left = left
+        return row, at
+
     def _begin_data(self, first: int, second: int) -> Data | None:
         """A frame of data begins; where it has no payload, it is whole."""
         if first == 0:
             raise Malformed("a DATA frame on stream 0")
         self._data_stream, self._data_left, self._data_fin = first, second & MAX_DATA, bool(second >> 24 & FIN)
-        return None if self._data_left else Data(first, memoryview(b""), self._data_fin)
+        return None if self._data_left else Data(first, b"", self._data_fin)
 
     def _complete(self) -> Iterator[Event]:
         """`_pending` holds what was needed: a frame's header, or a whole control frame."""

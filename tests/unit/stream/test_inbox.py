@@ -67,6 +67,17 @@ async def test_pieces_of_all_sizes_leave_in_order(pieces: list[bytes], every: in
     assert came + await inbox.take() == b"".join(pieces)
 
 
+async def test_large_pieces_leave_as_they_came_and_small_ones_together() -> None:
+    inbox, large = Inbox(), bytes(20_000)
+    for piece in (b"a", b"b", large, memoryview(large), b"c"):
+        await inbox.put(piece)
+    inbox.end()
+    pieces = await inbox.pieces()
+    assert pieces == [b"ab", large, large, b"c"]
+    assert pieces[1] is large
+    assert await inbox.pieces() == []
+
+
 @contextmanager
 def at_most(size: int) -> Generator[None]:
     """Memory that is held at the end and was not at the beginning."""

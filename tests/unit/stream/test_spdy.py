@@ -64,6 +64,28 @@ def test_what_is_written_is_read_however_it_is_cut(
     assert decoded(spdy.Decoder(), cut(sent, places)) == expected
 
 
+FRAMES = st.lists(st.tuples(st.sampled_from([1, 3]), st.binary(max_size=20), st.booleans()), max_size=200)
+
+
+@given(FRAMES, st.lists(st.integers(0)))
+def test_frames_in_a_row_carry_what_each_would_alone(frames: list[tuple[int, bytes, bool]], places: list[int]) -> None:
+    sent, expected = b"", list[Told]()
+    for number, payload, fin in frames:
+        sent += spdy.data_header(number, len(payload), fin=fin) + payload
+        last = expected[-1] if expected else None
+        if isinstance(last, tuple) and not isinstance(last, spdy.Data) and last[0] == number and not last[2]:
+            payload = last[1] + payload  # noqa: PLW2901 # as `decoded` joins them
+            expected.pop()
+        expected.append((number, payload, fin))
+    assert decoded(spdy.Decoder(), cut(sent, places)) == expected
+
+
+def test_frames_in_a_row_are_one_event_until_they_are_many() -> None:
+    row = (spdy.data_header(1, 2) + b"ab") * 64
+    events = list(spdy.Decoder().receive(row + spdy.data_header(1, 1) + b"c" + spdy.data_header(1, 1, fin=True) + b"d"))
+    assert events == [spdy.Data(1, b"ab" * 64, fin=False), spdy.Data(1, b"c", fin=False), spdy.Data(1, b"d", fin=True)]
+
+
 @given(st.binary(max_size=400), st.lists(st.integers(0)))
 def test_any_bytes_are_events_or_malformed(data: bytes, places: list[int]) -> None:
     def told(chunks: Sequence[bytes]) -> object:
