@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from controller.clouds.local import instance_cgroups
 from controller.clouds.local.sweep import Leftovers
 from tests.support.controller import Controller, running_controller
 from tests.support.manifests import COUNT, pod
-from tests.support.processes import command_line, members
+from tests.support.processes import command_line, first_of
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"), pytest.mark.timeout(300)]
@@ -23,9 +24,7 @@ pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="instances need root"
 
 def processes_of(controller: Controller, instance: str, words: str) -> list[int]:
     """Pids, as this machine sees them, of an instance's processes whose command line has these words."""
-    groups = Path("/sys/fs/cgroup").glob(f"*/chinampa-{controller.cloud.cluster}/{instance}/**/cgroup.procs")
-    own = Path("/sys/fs/cgroup").glob(f"chinampa-{controller.cloud.cluster}/{instance}/**/cgroup.procs")
-    pids = {pid for path in [*groups, *own] for pid in members(path)}
+    pids = instance_cgroups.Groups(controller.cloud.cluster, controller.cloud.cgroup_parent).pids(instance)
     return [pid for pid in sorted(pids) if words.encode() in command_line(pid)]
 
 
@@ -148,8 +147,7 @@ async def test_a_cell_whose_instance_dies_is_lost_and_its_pod_runs_anew(tmp_path
         await controller.kubectl("apply", "-f", "-", stdin=pod("web"))
         await controller.kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
         (cell,) = await controller.cells()
-        first = min(processes_of(controller, cell["instance"], ""))
-        os.kill(first, signal.SIGKILL)
+        os.kill(first_of(processes_of(controller, cell["instance"], "")), signal.SIGKILL)
 
         def another(cells: list[dict[str, Any]]) -> bool:
             return any(one["name"] != cell["name"] and one["connected"] for one in cells)

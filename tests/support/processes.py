@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +14,12 @@ def command_line(pid: int) -> bytes:
     return b""
 
 
-def members(group: Path) -> tuple[int, ...]:
-    """The processes that a file `cgroup.procs` lists; none where the group is gone."""
-    with suppress(OSError):
-        return tuple(int(pid) for pid in group.read_text().split())
-    return ()
+def first_of(pids: Iterable[int]) -> int:
+    """The process of a local instance that is the first in the instance's own numbering, and in none within that."""
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            numbers = next(line.split()[1:] for line in lines if line.startswith("NSpid:"))
+            if len(numbers) == 2 and numbers[1] == "1":
+                return pid
+    raise AssertionError("the instance has no first process")

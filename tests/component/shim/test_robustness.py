@@ -15,6 +15,7 @@ from cellwire.faults import Fault, Kind
 from cellwire.rpc.call import call
 from controller.clouds.local import instance_cgroups
 from tests.support.controller import running_controller
+from tests.support.processes import first_of
 from tests.support.shim import IMAGE, running_shim, settings_in, shim_of
 from tests.support.waiting import until_found
 
@@ -145,7 +146,7 @@ async def test_a_lost_cell_is_told_as_the_end_of_its_containers(tmp_path: Path) 
         sandbox, container = await shim.pod(uid="u1")
         (cell,) = await shim.controller.cells()
         groups = instance_cgroups.Groups(shim.controller.cloud.cluster, shim.controller.cloud.cgroup_parent)
-        os.kill(min(groups.pids(cell["instance"])), signal.SIGKILL)
+        os.kill(first_of(groups.pids(cell["instance"])), signal.SIGKILL)
 
         async def over() -> bool:
             return (await shim.sandbox_status(sandbox)).state == cri.SANDBOX_NOTREADY
