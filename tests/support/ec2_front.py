@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
 import time
 from collections import Counter
@@ -35,12 +34,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, web
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from tests.support import ec2_eks, ec2_pages, ec2_pricing, ec2_snapshots, ec2_wire
 from tests.support.ec2_buckets import CallBuckets
 from tests.support.ec2_launches import Launches, backend, market_of
 from tests.support.ec2_rules import Ec2Error, InjectedRules
+from tests.support.moto_server import moto_url
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -350,26 +349,20 @@ async def running_front(
 
     One at a time in a process: moto keeps its account in global variables.
     """
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    await asyncio.to_thread(server.start)
-    moto_host, moto_port = server.get_host_and_port()
-    try:
-        async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
-            front = Ec2Front(f"http://{moto_host}:{moto_port}", tasks, clock)
-            front._session = await stack.enter_async_context(ClientSession(timeout=ClientTimeout(total=120)))
-            stack.callback(front.abandon)
-            async with front._session.post(f"{front.moto}/moto-api/reset") as done:
-                done.raise_for_status()
-            await front.ask("DescribeVpcs")  # moto's first answer takes a second or two
-            app = web.Application(client_max_size=8 << 20)
-            app.router.add_route("*", "/{path:.*}", front.handle)
-            runner = web.AppRunner(app, shutdown_timeout=0.2, access_log=None, handler_cancellation=True)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            site = web.TCPSite(runner, host, 0)
-            await site.start()
-            front.url = "http://{}:{}".format(*runner.addresses[0][:2])
-            yield front
-    finally:
-        await asyncio.to_thread(server.stop)
+    moto = await asyncio.to_thread(moto_url)
+    async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+        front = Ec2Front(moto, tasks, clock)
+        front._session = await stack.enter_async_context(ClientSession(timeout=ClientTimeout(total=120)))
+        stack.callback(front.abandon)
+        async with front._session.post(f"{front.moto}/moto-api/reset") as done:
+            done.raise_for_status()
+        await front.ask("DescribeVpcs")  # moto's first answer takes a second or two
+        app = web.Application(client_max_size=8 << 20)
+        app.router.add_route("*", "/{path:.*}", front.handle)
+        runner = web.AppRunner(app, shutdown_timeout=0.2, access_log=None, handler_cancellation=True)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, host, 0)
+        await site.start()
+        front.url = "http://{}:{}".format(*runner.addresses[0][:2])
+        yield front
