@@ -63,11 +63,12 @@ class RuntimeContainers:
             return
         number = views.signal_number(record.stop_signal)
         deaf = not hears(record.pid, number)
-        if grace > 0 and self._exits.send(record.id, number):
+        # runc's own first process, which is deaf too, would end by it, and with a code of its own.
+        if grace > 0 and (deaf or self._exits.send(record.id, number)):
             try:
                 async with asyncio.timeout(grace):
                     if deaf:
-                        await self._repeat(record, number)
+                        await self._send_once_heard(record, number)
                     await self._exits.ended(record.id)
             except TimeoutError:
                 log.info("container %s did not end within %g s", record.id[:13], grace)
@@ -215,8 +216,8 @@ class RuntimeContainers:
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
         return failed
 
-    async def _repeat(self, record: ContainerEntry, number: int) -> None:
-        """The signal once more, as soon as the container's first process can hear it.
+    async def _send_once_heard(self, record: ContainerEntry, number: int) -> None:
+        """The signal, as soon as the container's first process can hear it.
 
         The kernel drops a signal for which the first process of a PID namespace has no handler (signal(7)): one that
         is stopped while it still starts would otherwise live to the end of its grace.

@@ -15,6 +15,7 @@ from cellwire.rpc.call import call
 from tests.component.runtime.conftest import Agents, Client, with_both_runtimes
 from tests.support.files import below
 from tests.support.registry import free_port
+from tests.support.waiting import until_found
 
 pytestmark = with_both_runtimes
 UNKNOWN = cast("cri.Protocol.ValueType", 77)
@@ -79,6 +80,21 @@ async def test_a_container_that_is_stopped_while_it_starts_does_not_live_to_the_
     async with agent() as client:
         container = await client.run("sh", "-c", "sleep 1; trap 'exit 5' TERM; while :; do sleep 0.1; done")
         await call(client.stub.StopContainer, cri.StopContainerRequest(container_id=container, timeout=40), deadline=20)
+        assert (await client.exited(container)).exit_code == 5
+
+
+async def test_what_is_not_yet_the_containers_own_process_is_sent_no_signal(agent: Agents) -> None:
+    async with agent() as client, asyncio.TaskGroup() as tasks:
+        name = "> /proc/self/comm"
+        early = f"trap 'exit 2' TERM; echo 'runc:[2:INIT]' {name}; echo there; until [ -e /go ]; do sleep 0.05; done"
+        container = await client.run(
+            "sh", "-c", f"{early}; trap 'exit 5' TERM; echo sh {name}; while :; do sleep 0.1; done"
+        )
+        await until_found(lambda: client.log(container))
+        stop = cri.StopContainerRequest(container_id=container, timeout=100)
+        tasks.create_task(call(client.stub.StopContainer, stop, deadline=200))
+        going = cri.ExecSyncRequest(container_id=container, cmd=["touch", "/go"], timeout=60)
+        assert (await call(client.stub.ExecSync, going, deadline=60)).exit_code == 0
         assert (await client.exited(container)).exit_code == 5
 
 
