@@ -10,7 +10,7 @@ from asyncio.subprocess import PIPE
 from contextlib import ExitStack, suppress
 
 from hostkit import forker
-from hostkit.pipes import handed_over, reading
+from hostkit.pipes import handed_over, reading, writing
 
 
 class Forked:
@@ -47,11 +47,7 @@ class Forked:
         if stdout is not None:
             self.stdout, self._reading = await reading(handed_over(stdout, "rb"))
         if stdin is not None:
-            loop = asyncio.get_running_loop()
-            transport, protocol = await loop.connect_write_pipe(
-                lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), handed_over(stdin, "wb")
-            )
-            self.stdin = asyncio.StreamWriter(transport, protocol, None, loop)
+            self.stdin = await writing(handed_over(stdin, "wb"))
 
     def close(self) -> None:
         """Let go of its pipes."""

@@ -83,6 +83,10 @@ class MendedChannel(Channel):
             deadline=deadline,
         )
 
+    async def __connect__(self) -> H2Protocol:
+        """As Channel's. Raises ConnectionResetError where the connection has ended before there is a call on it."""
+        return _open(await super().__connect__())
+
     def _protocol_factory(self) -> LimitedProtocol:
         return LimitedProtocol(super()._protocol_factory(), self.limits, self._lost)
 
@@ -91,6 +95,13 @@ class MendedChannel(Channel):
         del error
         if self._protocol is not None and not self._connected:
             del self._protocol
+
+
+def _open(protocol: H2Protocol) -> H2Protocol:
+    """The protocol of a connection on which a call can begin: one that is closed has not even a transport any more."""
+    if protocol.processor.connection.is_closing():
+        raise ConnectionResetError("the connection has ended")
+    return protocol
 
 
 class HeldChannel(MendedChannel):
@@ -117,7 +128,7 @@ class HeldChannel(MendedChannel):
     async def __connect__(self) -> H2Protocol:
         if self._dead or not self._connected:
             raise ConnectionResetError("the cell's connection has ended")
-        return self._protocol
+        return _open(self._protocol)
 
     @property
     def lost(self) -> bool:

@@ -34,6 +34,7 @@ from cellwire.rpc.serve import prepared
 
 
 def test_grpclib_is_inside_as_we_know_it() -> None:
+    assert "hasattr(self, '_transport')" in inspect.getsource(grpclib.protocol.Connection.is_closing)
     assert "self._wrapper = Wrapper()" in inspect.getsource(grpclib.client.Stream.__aenter__)
     assert "self.connection.create_stream(" in inspect.getsource(grpclib.protocol.EventsProcessor)
     assert "create_stream(wrapper=self._wrapper)" in inspect.getsource(grpclib.client.Stream.send_request)
@@ -163,6 +164,27 @@ async def test_two_hundred_calls_at_once_beside_readers_that_do_not_read(tmp_pat
                 ]
             assert {task.result().data for task in asked} == {str(n).encode() for n in range(200)}
             await stuck.cancel()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_connection_that_ends_as_it_is_made_is_told_of_as_lost(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    channel = MendedChannel(CELL, path=path)
+    server = await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, path)
+    dial = channel._create_connection
+
+    async def dialled() -> Any:
+        protocol = await dial()
+        protocol.processor.close("as a peer that goes away")
+        return protocol
+
+    channel._create_connection = dialled
+    for _ in range(2):
+        with pytest.raises(Fault) as told:
+            await call(cell_grpc.CellStub(channel).DiskUsage, wire.DiskUsageRequest(), deadline=20)
+        assert told.value.kind is Kind.UNREACHABLE
+    channel.close()
     server.close()
     await server.wait_closed()
 
