@@ -168,25 +168,20 @@ async def test_two_hundred_calls_at_once_beside_readers_that_do_not_read(tmp_pat
     await server.wait_closed()
 
 
-async def test_a_connection_that_ends_as_it_is_made_is_told_of_as_lost(tmp_path: Path) -> None:
-    path = str(tmp_path / "s")
-    channel = MendedChannel(CELL, path=path)
-    server = await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, path)
-    dial = channel._create_connection
+async def test_a_connection_that_ends_as_it_is_made_is_told_of_as_lost() -> None:
+    channel = MendedChannel(CELL, path="s")
 
     async def dialled() -> Any:
-        protocol = await dial()
+        protocol = channel._protocol_factory()
+        protocol.connection_made(Mock(spec=asyncio.Transport))
         protocol.processor.close("as a peer that goes away")
         return protocol
 
     channel._create_connection = dialled
-    for _ in range(2):
-        with pytest.raises(Fault) as told:
-            await call(cell_grpc.CellStub(channel).DiskUsage, wire.DiskUsageRequest(), deadline=20)
-        assert told.value.kind is Kind.UNREACHABLE
+    with pytest.raises(Fault) as told:
+        await call(cell_grpc.CellStub(channel).DiskUsage, wire.DiskUsageRequest(), deadline=20)
+    assert told.value.kind is Kind.UNREACHABLE
     channel.close()
-    server.close()
-    await server.wait_closed()
 
 
 async def test_limits_are_announced_in_one_frame_of_settings_and_hold() -> None:
