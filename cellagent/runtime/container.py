@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import msgspec
 from cellagent.kernel import cgroups
 from cellagent.runtime import bundle, conmon, declared_volumes, views
 from cellagent.runtime.creation import ContainerCreation
-from cellagent.runtime.exits import ContainerExit, Exits, hears
+from cellagent.runtime.exits import ContainerExit, Exits, hears, is_runtimes
 from cellagent.runtime.ledger import ContainerEntry, Phase
 from cellagent.runtime.machine import ExecTarget, Machine
 from cellagent.runtime.remains import Remains
@@ -62,14 +63,11 @@ class RuntimeContainers:
         if record is None or record.phase is not Phase.RUNNING:
             return
         number = views.signal_number(record.stop_signal)
-        deaf = not hears(record.pid, number)
-        # runc's own first process, which is deaf too, would end by it, and with a code of its own.
-        if grace > 0 and (deaf or self._exits.send(record.id, number)):
+        if grace > 0:
             try:
                 async with asyncio.timeout(grace):
-                    if deaf:
-                        await self._send_once_heard(record, number)
-                    await self._exits.ended(record.id)
+                    if await self._signal(record, number):
+                        await self._exits.ended(record.id)
             except TimeoutError:
                 log.info("container %s did not end within %g s", record.id[:13], grace)
         await self._kill(record)
@@ -216,17 +214,22 @@ class RuntimeContainers:
         self._machine.emit(cri.CONTAINER_STOPPED_EVENT, record.id, record.sandbox_id)
         return failed
 
-    async def _send_once_heard(self, record: ContainerEntry, number: int) -> None:
-        """The signal, as soon as the container's first process can hear it.
+    async def _signal(self, record: ContainerEntry, number: int) -> bool:
+        """Send the signal as soon as the container's first process is its own: runc's would end by it, with a code of
+        its own. False where it is gone.
 
-        The kernel drops a signal for which the first process of a PID namespace has no handler (signal(7)): one that
-        is stopped while it still starts would otherwise live to the end of its grace.
+        The kernel drops a signal for which the first process of a PID namespace has no handler, unless that blocks it
+        (signal(7)): one that is stopped while it still starts would otherwise live to the end of its grace, so it is
+        sent the signal again once it can hear it.
         """
-        pause = SHORTEST_LOOK
-        while not hears(record.pid, number):
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_LOOK)
-        self._exits.send(record.id, number)
+        await _until(lambda: not is_runtimes(record.pid))
+        deaf = not hears(record.pid, number)
+        if not self._exits.send(record.id, number):
+            return False
+        if deaf:
+            await _until(lambda: hears(record.pid, number))
+            self._exits.send(record.id, number)
+        return True
 
     async def _kill(self, record: ContainerEntry) -> None:
         if self._machine.ledger.container(record.id).phase is not Phase.RUNNING:
@@ -270,3 +273,10 @@ class RuntimeContainers:
             await self._kill(record)
         await self.remains.clear(record)
         self._machine.emit(cri.CONTAINER_DELETED_EVENT, record.id, record.sandbox_id)
+
+
+async def _until(ready: Callable[[], bool]) -> None:
+    pause = SHORTEST_LOOK
+    while not ready():
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_LOOK)

@@ -137,12 +137,19 @@ def hears(pid: int, number: int) -> bool:
 
     One that ignores it by choice hears it, and so does one that is gone.
     """
-    try:
+    return signal_heard(_status(pid), number)
+
+
+def is_runtimes(pid: int) -> bool:
+    """Whether a container's first process is still runc's own, which is to become it."""
+    return _status(pid).startswith("Name:\trunc:[")
+
+
+def _status(pid: int) -> str:
+    with suppress(OSError):
         # A process names itself, by any bytes.
-        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
-    except OSError:
-        return True
-    return signal_heard(text, number)
+        return Path(f"/proc/{pid}/status").read_text(errors="replace")
+    return ""
 
 
 def signal_heard(status: str, number: int) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -96,6 +98,35 @@ async def test_what_is_not_yet_the_containers_own_process_is_sent_no_signal(agen
         going = cri.ExecSyncRequest(container_id=container, cmd=["touch", "/go"], timeout=60)
         assert (await call(client.stub.ExecSync, going, deadline=60)).exit_code == 0
         assert (await client.exited(container)).exit_code == 5
+
+
+WAITS = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("there", flush=True)
+signal.sigwait([signal.SIGTERM])
+raise SystemExit(7)
+"""
+
+
+async def test_a_first_process_that_blocks_its_stop_signal_and_waits_for_it_gets_it(agent: Agents) -> None:
+    async with agent() as client:
+        machine = cri.Mount(host_path="/", container_path="/machine", readonly=True)
+        command = ("busybox", "chroot", "/machine", os.path.realpath(sys.executable), "-c", WAITS)
+        container = await client.create(await client.sandbox(), *command, mounts=[machine])
+        await client.start(container)
+        await until_found(lambda: client.log(container))
+        stop = cri.StopContainerRequest(container_id=container, timeout=100)
+        await call(client.stub.StopContainer, stop, deadline=200)
+        assert (await client.status(container)).exit_code == 7
+
+
+async def test_a_container_whose_stop_signal_is_sigkill_ends_by_it(agent: Agents) -> None:
+    async with agent() as client:
+        container = await client.create(await client.sandbox(), "sleep", "1000", stop_signal=cri.SIGNAL_SIGKILL)
+        await client.start(container)
+        await client.stop(container, 1000)
+        assert (await client.status(container)).exit_code == 137
 
 
 async def test_a_deaf_container_is_killed_after_its_grace(agent: Agents) -> None:
