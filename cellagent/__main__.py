@@ -14,7 +14,7 @@ from cellagent.kernel import oci
 from cellagent.network import cni, pod_network
 from cellagent.runtime.settings import RuntimeSettings
 from cellwire.faults import Fault
-from hostkit import forker, syscalls
+from hostkit import syscalls
 from hostkit.resolving_loop import ResolvingLoop
 
 CNI = cni.Plugins()
@@ -25,11 +25,6 @@ KEPT_BYTES = 4 << 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the command line, run until a signal. 1 where it could not."""
     asked = _parser().parse_args(argv)
-    with forker.beside():  # which pulls images, and begins with none of what this process learns
-        return _run(asked)
-
-
-def _run(asked: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.DEBUG if asked.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

@@ -26,15 +26,6 @@ def taken(pipe: IO[bytes], mode: str) -> IO[bytes]:
     return handed_over(descriptor, mode)
 
 
-async def writing(pipe: IO[bytes]) -> asyncio.StreamWriter:
-    """A stream around what `handed_over` gave to write to; closing the stream closes it."""
-    loop = asyncio.get_running_loop()
-    transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), pipe
-    )
-    return asyncio.StreamWriter(transport, protocol, None, loop)
-
-
 async def reading(pipe: IO[bytes], limit: int = 64 * 1024) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
     """A stream around what `handed_over` or `taken` gave; closing the transport closes it."""
     reader = asyncio.StreamReader(limit)

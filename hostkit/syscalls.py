@@ -5,7 +5,6 @@ They raise OSError, and nothing but the standard library is imported: a local in
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -162,14 +161,3 @@ def keep_freed(most: int) -> None:
         # Setting the one alone would make malloc map, and unmap, all that is larger than 128 KiB.
         _libc.mallopt(_M_TRIM_THRESHOLD, most)
         _libc.mallopt(_M_MMAP_THRESHOLD, most)
-
-
-def rename_process(title: str) -> None:
-    """What lists of processes show of this one, in place of its arguments and cut to their length."""
-    with contextlib.suppress(OSError):  # where no /proc is mounted nobody lists processes
-        with open("/proc/self/stat") as file:  # noqa: PTH123
-            fields = file.read().rpartition(")")[2].split()
-        begin, end = int(fields[45]), int(fields[46])
-        if begin:
-            # The last byte stays 0, by which the kernel knows that its environment is not part of it.
-            ctypes.memmove(begin, title.encode()[: end - begin - 1].ljust(end - begin, b"\0"), end - begin)

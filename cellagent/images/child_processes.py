@@ -7,28 +7,21 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from cellagent.images.pipe_frames import Message, MessageFrames
 from hostkit import programs
-from hostkit.forked import Forked, fork
 
-Running = Process | Forked
 _STDERR = 2
 _READ = 256 << 10
 
 
-async def start(module: str, *, stdin: int = PIPE, stdout: int = PIPE, asks: bool = False) -> Running:
-    """Start a module's `main`, with pipes unless descriptors are given; errors go where ours go.
-
-    It is forked where this process has a forker, which it can ask, too, where it `asks`; else it is `python -m`.
-    """
-    if (forked := await fork(module, stdin=stdin, stdout=stdout, asks=asks)) is not None:
-        return forked
+async def start(argv: Sequence[str], *, stdin: int = PIPE, stdout: int = PIPE) -> Process:
+    """Start `python -m argv…`, with pipes unless descriptors are given; errors go where ours go."""
     # The child must find this package however this process found it.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-P", "-m", module]
+    command = [sys.executable, "-P", "-m", *argv]
     return await programs.start(command, stdin=stdin, stdout=stdout, stderr=_STDERR, env=environment)
 
 
@@ -40,7 +33,7 @@ async def messages(reader: asyncio.StreamReader, kind: type[Message]) -> AsyncGe
             yield message
 
 
-async def end(process: Running, *, grace: float) -> None:
+async def end(process: Process, *, grace: float) -> None:
     """See to it that `process` is gone: ask, and after `grace` seconds kill. Reaps it."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
@@ -52,7 +45,5 @@ async def end(process: Running, *, grace: float) -> None:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    if isinstance(process, Forked):
-        process.close()
-    elif process.stdin:
+    if process.stdin:
         process.stdin.close()

@@ -34,7 +34,7 @@ from cellagent.images.messages import (
 )
 from cellagent.images.shared import SharedLayers
 from cellwire.faults import Fault, Kind
-from hostkit import collection, forker, late_authorities
+from hostkit import collection, late_authorities
 from hostkit.pipes import handed_over, reading
 from hostkit.resolving_loop import ResolvingLoop
 
@@ -261,7 +261,7 @@ async def _orphaned(reader: asyncio.StreamReader, work: asyncio.Task[PullMessage
 
 def main() -> None:
     """Serve one request."""
-    with suppress(BrokenPipeError), forker.beside():
+    with suppress(BrokenPipeError):
         with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
             made = runner.run(run())
         collection.leave_all()

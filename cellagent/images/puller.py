@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
+from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from cellagent.images import child_processes, pipe_frames, reference
-from cellagent.images.child_processes import Running
 from cellagent.images.image_source import Image
 from cellagent.images.messages import (
     Credentials,
@@ -178,7 +178,7 @@ class Puller:
             asked_at=time.monotonic(),
         )
         try:
-            process = await child_processes.start("cellagent.images.pull_process", asks=True)
+            process = await child_processes.start(["cellagent.images.pull_process"])
             try:
                 image = await self._follow(process, request, wanted)
             except BaseException:
@@ -189,7 +189,7 @@ class Puller:
         finally:
             self._store.done_with(work)
 
-    async def _follow(self, process: Running, request: PullRequest, wanted: Reference) -> Image:
+    async def _follow(self, process: Process, request: PullRequest, wanted: Reference) -> Image:
         if process.stdin is None:
             raise RuntimeError("the pull child has no input")
         # Its stdin stays open: when this process dies, the child reads the end and dies too.

@@ -22,7 +22,7 @@ from cellagent.images.puller import Puller
 from cellagent.images.reference import Reference
 from cellwire.faults import Fault
 from cellwire.proxies import Proxies
-from hostkit import collection, files, forker
+from hostkit import collection, files
 
 
 class ShareRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +123,5 @@ async def run() -> None:
 
 
 if __name__ == "__main__":
-    with forker.beside():
-        asyncio.run(run())
+    asyncio.run(run())
     collection.leave_all()

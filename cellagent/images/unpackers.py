@@ -78,7 +78,7 @@ async def running(room: int = 0) -> AsyncGenerator[Unpackers]:
     alive, held = os.pipe()  # at its end once nobody has it open any more
     try:
         with theirs:
-            process = await child_processes.start("cellagent.images.unpack", stdin=theirs.fileno(), stdout=held)
+            process = await child_processes.start(["cellagent.images.unpack"], stdin=theirs.fileno(), stdout=held)
     finally:
         os.close(held)
     try:
