@@ -75,6 +75,7 @@ class RuntimeRoom:
         for container in self._machine.ledger.containers():
             if container.carried == path:
                 path = str(self._machine.settings.carried(container.id))
+                break
         return file_trees.read_end(path, limit)
 
     def logs(self, container_id: str, offset: int, *, follow: bool) -> AsyncIterator[LogChunk]:

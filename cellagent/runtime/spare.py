@@ -7,6 +7,7 @@ is killed leaves a whole set or one that the next makes whole.
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,10 +19,12 @@ class SpareLayers:
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
+        # Two that made one set at once would take it from each other half made.
+        self._making = threading.Lock()
 
     def prepare(self) -> None:
         """Have a set there. A disk that takes none now is told of where a container is made."""
-        with suppress(OSError):
+        with self._making, suppress(OSError):
             if not os.path.exists(self._path):
                 _make(f"{self._path}.new")
                 os.rename(f"{self._path}.new", self._path)
