@@ -43,13 +43,9 @@ class Finishing:
 
     async def done(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Wait for the work; it goes on without us. Raises what it raises."""
-        return await self.begun(work)
-
-    def begun(self, work: Coroutine[Any, Any, Result]) -> asyncio.Future[Result]:
-        """The work begun, to be waited for beside other work; whoever begins it sees to its failure."""
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._tasks.create_task(_settle(work, result))
-        return result
+        return await result
 
     def soon(self, work: Coroutine[Any, Any, Any]) -> None:
         """For one who does not wait, and for whom a failure is only worth a line in the log."""

@@ -221,7 +221,6 @@ class Worker:
             try:
                 sandbox = self._known_sandbox() or await self._make(cell, record)
                 await containers.there.connect()  # who sees the pod run may ask its cell for something
-                await self._around.room.containers.settle(sandbox.id)
                 if sandbox.id != record.run.sandbox and (folders := empty_folders(record.pod.spec)):
                     await put_folders(containers.there, volumes_folder(self.uid), folders)
                 break

@@ -75,15 +75,10 @@ class Containers:
             carried_path=carried.path(record.id),
         )
         async with self._turns[sandbox.id, known_as.metadata.name]:
-            intent = self._memory.intend_container(record)
-            try:
-                told = await self.on(sandbox.cell).make_container(wanted, lambda: self._memory.written(sandbox.id))
-            except BaseException:
-                self._memory.abandon_container(record, intent)
-                raise
+            told = await self.on(sandbox.cell).make_container(wanted, lambda: self._memory.written(sandbox.id))
             made = reducer.made_container(named, told)
             record = msgspec.structs.replace(record, status=made.SerializeToString())
-            await self._memory.confirm_container(record, intent)
+            await self._memory.put_container(record)
         return record.id
 
     async def start(self, container_id: str) -> None:
@@ -151,15 +146,6 @@ class Containers:
         record = self._memory.container(request.container_id)
         request.container_id = record.id
         return await self.on(record.cell).exec_sync(request, deadline)
-
-    async def settle(self, sandbox_id: str) -> None:
-        """Ask the cell which of the containers it has that an earlier life of the controller was to have made; the
-        others are forgotten. Raises Fault.
-        """
-        for record in self._memory.containers_of(sandbox_id):
-            if not record.made:
-                there = self.on(record.cell)
-                await following.learn(self._memory, there, record.id, await there.container_status(record.id))
 
     async def _heard_of_start(self, record: ContainerRecord) -> bool:
         """Whether the cell has told of a start by an event, as it does before it answers: then it need not be asked."""

@@ -260,17 +260,13 @@ class Following:
 
 
 async def learn(memory: Memory, there: OneCell, container_id: str, news: cri.ContainerStatus | None) -> None:
-    """Take over what a cell says of a container; None where it knows that no more, which is an end of it as well, or
-    where it never came to be one.
+    """Take over what a cell says of a container; None where it knows that no more, which is an end of it as well.
 
     Who waits for the container's end reads its termination message then, so that is brought back before.
     """
     if not memory.knows(container_id):
         return
     record = memory.container(container_id)
-    if news is None and not record.made:
-        await memory.forget_container(record)
-        return
     if news is None:
         known = cri.ContainerStatus.FromString(record.status)
         news = reducer.lost(known, "the cell knows this container no more", time.time(), reducer.UNKNOWN)

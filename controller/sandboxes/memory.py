@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -27,8 +26,6 @@ from controller.store.record_store import Store
 from hostkit.tasks import Finishing, KeyedLocks
 
 Known = TypeVar("Known", SandboxRecord, ContainerRecord)
-Intent = asyncio.Future[int]
-"""The storing of what is intended, under way."""
 Listener = Callable[[cri.ContainerEventResponse], None]
 Answer = TypeVar("Answer", cri.ListPodSandboxResponse, cri.ListContainersResponse)
 SHORTEST_PREFIX = 6
@@ -60,11 +57,7 @@ class Memory:
         for stored in await self._store.list(self._sandbox_kind):
             self._keep_sandbox(msgspec.msgpack.decode(stored.value, type=SandboxRecord))
         for stored in await self._store.list(self._container_kind):
-            record = msgspec.msgpack.decode(stored.value, type=ContainerRecord)
-            if record.made or record.sandbox in self._sandboxes:
-                self._keep_container(record)
-            else:  # intended in a sandbox that was removed meanwhile
-                await self._store.delete(self._container_kind, record.id)
+            self._keep_container(msgspec.msgpack.decode(stored.value, type=ContainerRecord))
 
     def sandboxes(self) -> tuple[SandboxRecord, ...]:
         """All sandbox records."""
@@ -158,23 +151,6 @@ class Memory:
         """Store a container, new or changed; listeners hear of a change of its state."""
         await self._finishing.done(self._write_container(record.id, record.sandbox, lambda _: record))
 
-    def intend_container(self, record: ContainerRecord) -> Intent:
-        """Begin to store that a container is to be made, beside its making. It is not known before `confirm_container`;
-        a later life of the controller, which finds the record alone, asks the cell whether it has come to be one.
-        """
-        value = msgspec.msgpack.encode(msgspec.structs.replace(record, made=False))
-        return self._finishing.begun(self._store.put(self._container_kind, record.id, value))
-
-    async def confirm_container(self, record: ContainerRecord, intent: Intent) -> None:
-        """The cell has made what was intended: known once that is stored. What only the cell knows of it is stored with
-        the next change, and asked of the cell again where that does not come.
-        """
-        await self._finishing.done(self._confirm(record, intent))
-
-    def abandon_container(self, record: ContainerRecord, intent: Intent) -> None:
-        """The cell has not made what was intended, or nobody knows: it is stored no more."""
-        self._finishing.soon(self._withdraw(record, intent))
-
     async def change_sandbox(self, sandbox_id: str, change: Callable[[SandboxRecord], SandboxRecord]) -> None:
         """Change a sandbox as it is when its turn comes: two changes at once never undo each other.
 
@@ -198,10 +174,8 @@ class Memory:
         def learn(record: ContainerRecord) -> ContainerRecord:
             sandbox = self._sandboxes.get(record.sandbox)
             known = cri.ContainerStatus.FromString(record.status)
-            if not record.made:
-                known = reducer.made_container(known, news)
             merged = next_container(known, with_cause(known, news, sandbox.interrupted if sandbox else ""))
-            return msgspec.structs.replace(record, status=merged.SerializeToString(), made=True)
+            return msgspec.structs.replace(record, status=merged.SerializeToString())
 
         await self.change_container(news.id, learn)
 
@@ -239,17 +213,6 @@ class Memory:
             await self._store.put(self._container_kind, key, msgspec.msgpack.encode(record))
             self._keep_container(record)
         self._announce(key, sandbox, reducer.container_events(before.status if before else None, record.status))
-
-    async def _confirm(self, record: ContainerRecord, intent: Intent) -> None:
-        async with self._turn(record.sandbox):
-            await intent
-            self._keep_container(record)
-        self._announce(record.id, record.sandbox, reducer.container_events(None, record.status))
-
-    async def _withdraw(self, record: ContainerRecord, intent: Intent) -> None:
-        with suppress(Fault):  # of a write that nobody needs any more
-            await intent
-        await self._store.delete(self._container_kind, record.id)
 
     async def _drop_container(self, record: ContainerRecord) -> None:
         async with self._turn(record.sandbox):

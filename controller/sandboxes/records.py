@@ -48,7 +48,6 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `log_path` is the file on this machine that its log is copied to ("" for none); `copies` maps a file of the cell to
     the file here, if it exists, that it is copied back to when the container has ended (the termination message).
-    `made` is False where it is only known that the cell was to make it: it may not have come to that.
     """
 
     id: str
@@ -58,7 +57,6 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     log_path: str = ""
     copies: dict[str, str] = {}
     log_complete: bool = False
-    made: bool = True
 
 
 class CarriedSandbox(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ class SandboxOwner:
                 continue
             status = as_it_runs(cri.ContainerStatus.FromString(record.status), told)
             pulled[status.image.user_specified_image or status.image.image] = status.image_id
-            record = msgspec.structs.replace(record, status=status.SerializeToString(), made=True)
+            record = msgspec.structs.replace(record, status=status.SerializeToString())
             await self._store.put(records.containers(self._owner), record.id, msgspec.msgpack.encode(record))
             taken.append(record)
         record = msgspec.structs.replace(found.record, pulled=pulled)

@@ -11,7 +11,6 @@ import pytest
 
 from controller.pods.pod_records import PodRecords
 from controller.pods.run import PodRun, Running
-from controller.sandboxes.cell_client import OneCell
 from tests.support import manifests
 from tests.support.cells_double import cells
 from tests.support.pods_api import world
@@ -45,27 +44,3 @@ async def test_the_next_controller_goes_on_with_it_and_does_not_take_it_for_chan
             assert main["image"] == pod["spec"]["containers"][0]["image"]
             assert main["imageID"], main
             assert "definition changed" not in await here.ok("describe", "pod", "once")
-
-
-async def test_the_next_controller_makes_what_the_last_one_did_not_come_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reached = asyncio.Event()
-
-    async def cut_off(*_: object) -> None:
-        reached.set()
-        await asyncio.Event().wait()
-
-    async with cells() as fleet:
-        async with world(tmp_path, fleet) as here:
-            with monkeypatch.context() as patched:
-                patched.setattr(OneCell, "make_container", cut_off)
-                await here.ok("apply", "-f", "-", stdin=manifests.pod("once", "sleep 1000", "Never"))
-                await reached.wait()
-        async with world(tmp_path, fleet) as here:
-            await here.ok("wait", "--for=condition=Ready", "pod/once", "--timeout=15s")
-            pod = json.loads(await here.ok("get", "pod", "once", "-o", "json"))
-            (main,) = pod["status"]["containerStatuses"]
-            assert (main["restartCount"], main["lastState"]) == (0, {})
-            (made,) = (name for double in fleet.doubles.values() for name in double.containers)
-            assert main["containerID"].endswith(made)
