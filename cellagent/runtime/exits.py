@@ -18,6 +18,8 @@ from pathlib import Path
 from cellagent.runtime.settings import RuntimeSettings
 from hostkit.inotify import ARRIVALS, Inotify
 
+_RUNTIMES = "Name:\trunc:["
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerExit:
@@ -142,7 +144,7 @@ def hears(pid: int, number: int) -> bool:
 
 def is_runtimes(pid: int) -> bool:
     """Whether a container's first process is still runc's own, which is to become it."""
-    return _status(pid).startswith("Name:\trunc:[")
+    return _status(pid).startswith(_RUNTIMES)
 
 
 def _status(pid: int) -> str:
@@ -154,10 +156,10 @@ def _status(pid: int) -> str:
 
 def signal_heard(status: str, number: int) -> bool:
     """As `hears`, from the text of /proc/PID/status. Pure."""
-    fields = {key: value.split() for key, _, value in (line.partition(":") for line in status.split("\n"))}
     # runc's own first process catches every signal, and forgets it when it becomes the container's.
-    if any(name.startswith("runc:[") for name in fields.get("Name", [])[:1]):
+    if status.startswith(_RUNTIMES):
         return False
+    fields = {key: value.split() for key, _, value in (line.partition(":") for line in status.split("\n"))}
     numbers = fields.get("NSpid", [])
     if len(numbers) < 2 or numbers[-1] != "1":
         return True

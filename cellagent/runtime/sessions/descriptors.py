@@ -17,7 +17,10 @@ _ROOM = bytearray(PIPE)
 
 
 def read(fd: int) -> bytes:
-    """What there is, up to 512 KiB; nothing at the end of file. Raises OSError, BlockingIOError where nothing waits."""
+    """What there is, up to 512 KiB; nothing at the end of file. Raises OSError, BlockingIOError where nothing waits.
+
+    For the thread of the event loop alone: two threads would read into each other's bytes.
+    """
     return bytes(memoryview(_ROOM)[: os.readv(fd, (_ROOM,))])
 
 
