@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,18 +12,21 @@ import msgspec
 import structlog
 from grpclib.server import Stream
 
+from cellwire.cell.v1 import cell_pb2 as cell_wire
 from cellwire.faults import Fault, Kind
 from cellwire.rpc.grpclib_patches import certificate_shown
-from cellwire.rpc.reverse import worker_of
+from cellwire.rpc.reverse import worker_host, worker_of
 from cellwire.worker.v1 import worker_pb2 as wire
 from cellwire.worker.v1.worker_grpc import WorkersBase
 from controller.central import worker_records
-from controller.central.dialling import Dialling
 from controller.central.worker_registry import WorkerRegistry
 from controller.clouds.protocol import LoginOf
 from controller.fleet.cells import Cells
 from controller.link.authority import key_of_certificate
+from controller.model.cell import Cell, CellState
 from controller.model.names import CellName
+from controller.sandboxes.cell_calls import PATIENCE
+from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.told import Paces
 
 log = structlog.get_logger()
@@ -36,6 +39,9 @@ CALLS_EACH_SECOND, CALLS_AT_ONCE = 100.0, 2000.0
 WATCH_COSTS = 50
 MOST_ADDRESSES = 16
 LONGEST_ADDRESS = 300
+# How soon a cell that could not be told which worker to dial is told again.
+AGAIN_SECONDS = 2.0
+TOLD = frozenset({CellState.READY, CellState.CLAIMED})
 _Watch = Stream[wire.WatchRequest, wire.WatchMessage]
 
 
@@ -171,3 +177,34 @@ async def _tell_events(cells: Cells, worker: str, send: _Send) -> None:
         if cell is not None and worker_records.is_of(cell, worker):
             happened = wire.Happened(cell=name, said=msgspec.msgpack.encode(said))
             await send(wire.WatchMessage(happened=happened))
+
+
+class Dialling:
+    """Tells the cells of a worker to dial its shim, for as long as that watches: once on each connection of theirs."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, cells: Cells, worker: str, addresses: Sequence[str]) -> None:
+        self._tasks = tasks
+        self._cells = cells
+        self._request = cell_wire.DialWorkerRequest(name=worker_host(worker), addresses=addresses)
+        self._told: set[CellName] = set()
+
+    def heed(self, cell: Cell) -> None:
+        """A cell of the worker's has changed."""
+        if cell.state not in TOLD or not cell.connected:
+            self._told.discard(cell.name)
+        elif cell.name not in self._told:
+            self._told.add(cell.name)
+            self._tasks.create_task(self._tell(cell.name), name=f"have {cell.name} dial its worker")
+
+    async def _tell(self, name: CellName) -> None:
+        while name in self._told:
+            try:
+                await OneCell(self._cells, name, patience=PATIENCE).dial_worker(self._request)
+            except Fault as fault:
+                if fault.kind is Kind.UNSUPPORTED:
+                    log.warning("a cell's agent knows no workers: launch cells with a newer one", cell=name)
+                    return
+                log.info("a cell is told later which worker to dial", cell=name, cause=str(fault))
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from controller.cli.asking import config_option, settings_of
-from controller.cli.findings import FindingsPrinter
 from controller.model.finding import Finding, Verdict
 from hostkit import cgroup_files
 
@@ -18,6 +18,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 # With less nothing is sure to be written; with less than the other it is not so for long.
 FULL_MIB = 16
 NEARLY_FULL_MIB = 1024
+_COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.LACKS: "red"}
 
 
 def findings(state: Path) -> Iterator[Finding]:
@@ -92,6 +93,27 @@ def overlay(known: str, modules: str) -> Finding:
     if "/overlay.ko" in modules:
         return Finding(Verdict.OK, "overlayfs", "a module, which the first mount loads")
     return Finding(Verdict.LACKS, "overlayfs", "this kernel has no overlayfs: boot one that has it")
+
+
+class FindingsPrinter:
+    """Prints findings as they come, their things in `width` columns; `end` exits with 1 where something is lacking."""
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._lacking = 0
+
+    def print(self, found: Finding) -> None:
+        """One line."""
+        self._lacking += found.verdict is Verdict.LACKS
+        verdict = click.style(found.verdict.ljust(6), fg=_COLOURS[found.verdict])
+        words = "; ".join(filter(None, (found.cause, found.mend)))
+        click.echo(f"{verdict} {found.thing:<{self._width}} {words}".rstrip())
+
+    def end(self) -> None:
+        """Say how many things are lacking."""
+        if self._lacking:
+            click.echo(f"\n{self._lacking} thing(s) are lacking.", err=True)
+            sys.exit(1)
 
 
 @click.command("doctor")

@@ -22,7 +22,7 @@ from cellwire.rpc.call import call
 from cellwire.rpc.grpclib_patches import MendedChannel
 from cellwire.rpc.limits import CELL
 from controller.cli.asking import config_option, settings_of
-from controller.cli.findings import FindingsPrinter
+from controller.cli.doctor import FindingsPrinter
 from controller.cluster import client, kubeconfig
 from controller.cluster.room import node_name
 from controller.config import Settings
