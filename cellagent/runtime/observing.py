@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import time
+from functools import cache
+from pathlib import Path
 
 from grpclib.server import Stream
 
-from cellagent.runtime import bundle, runtime_status, views
+from cellagent.kernel import cgroups
+from cellagent.network import pod_network
+from cellagent.runtime import bundle, views
 from cellagent.runtime.answering import pages, received
 from cellagent.runtime.ledger import ContainerEntry, Phase, SandboxEntry
 from cellagent.runtime.lifecycle_rpcs import RuntimeLifecycle
@@ -16,6 +21,13 @@ from cellagent.runtime.machine import Machine
 from cellagent.runtime.stats import cadvisor
 from cellwire.cri import cadvisor_metrics
 from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.version import VERSION
+from hostkit.programs import SEARCH_PATH
+
+NAME = "chinampa"
+# The kubelet compares this word for word: it is the version of its own old API, not of CRI.
+KUBELET_API = "0.1.0"
+API = "v1"
 
 
 class RuntimeService(RuntimeLifecycle):
@@ -23,15 +35,15 @@ class RuntimeService(RuntimeLifecycle):
 
     async def Version(self, stream: Stream[cri.VersionRequest, cri.VersionResponse]) -> None:
         await received(stream)
-        await stream.send_message(runtime_status.version())
+        await stream.send_message(version())
 
     async def Status(self, stream: Stream[cri.StatusRequest, cri.StatusResponse]) -> None:
         request = await received(stream)
-        await stream.send_message(runtime_status.status(self._machine, verbose=request.verbose))
+        await stream.send_message(status(self._machine, verbose=request.verbose))
 
     async def RuntimeConfig(self, stream: Stream[cri.RuntimeConfigRequest, cri.RuntimeConfigResponse]) -> None:
         await received(stream)
-        await stream.send_message(runtime_status.configuration())
+        await stream.send_message(configuration())
 
     async def UpdateRuntimeConfig(
         self, stream: Stream[cri.UpdateRuntimeConfigRequest, cri.UpdateRuntimeConfigResponse]
@@ -170,3 +182,62 @@ def _sandbox_info(record: SandboxEntry) -> dict[str, object]:
 def _container_info(machine: Machine, record: ContainerEntry) -> dict[str, object]:
     spec = bundle.read_spec(machine.settings.bundle(record.id))
     return {"pid": record.pid, "sandboxID": record.sandbox_id, "cgroup": record.cgroup, "runtimeSpec": spec}
+
+
+def version() -> cri.VersionResponse:
+    """All four fields; a kubelet refuses a reply that lacks one."""
+    return cri.VersionResponse(version=KUBELET_API, runtime_name=NAME, runtime_version=VERSION, runtime_api_version=API)
+
+
+def status(machine: Machine, *, verbose: bool) -> cri.StatusResponse:
+    """Conditions that a kubelet waits for, and what each runtime handler can do."""
+    conmon = shutil.which("conmon", path=SEARCH_PATH)
+    trouble = "" if machine.settings.pod_address else pod_network.trouble(machine.settings.plugins)
+    features = cri.RuntimeHandlerFeatures(
+        recursive_read_only_mounts=_recursive_read_only(), user_namespaces=machine.user_namespaces.works
+    )
+    told = cri.StatusResponse(
+        status=cri.RuntimeStatus(
+            conditions=[
+                cri.RuntimeCondition(
+                    type="RuntimeReady",
+                    status=conmon is not None,
+                    reason="" if conmon else "ConmonMissing",
+                    message="" if conmon else "conmon is not installed; install Debian's package conmon",
+                ),
+                cri.RuntimeCondition(
+                    type="NetworkReady",
+                    status=not trouble,
+                    reason="NetworkPluginNotReady" if trouble else "",
+                    message=trouble,
+                ),
+            ]
+        ),
+        runtime_handlers=[
+            cri.RuntimeHandler(name=name, features=features) for name in ("", NAME, machine.runtime.name)
+        ],
+        features=cri.RuntimeFeatures(supplemental_groups_policy=True, mount_options=True),
+    )
+    if verbose:
+        info = {
+            "runtime": {"name": machine.runtime.name, "path": str(machine.runtime.path), "why": machine.runtime.why},
+            "cgroups": cgroups.layout().value,
+            "root": str(machine.settings.root),
+            "state": str(machine.settings.state),
+            "podAddress": machine.settings.pod_address,
+            "userNamespaces": machine.user_namespaces.why or "files can be mapped",
+        }
+        told.info["config"] = json.dumps(info)
+    return told
+
+
+def configuration() -> cri.RuntimeConfigResponse:
+    """Which cgroup driver the kubelet shall use."""
+    return cri.RuntimeConfigResponse(linux=cri.LinuxRuntimeConfiguration(cgroup_driver=cri.CGROUPFS))
+
+
+@cache
+def _recursive_read_only() -> bool:
+    """mount_setattr(2) came with Linux 5.12."""
+    major, minor = Path("/proc/sys/kernel/osrelease").read_text().split(".")[:2]
+    return (int(major), int(minor)) >= (5, 12)

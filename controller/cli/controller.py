@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from controller.cli.asking import config_option, settings_of
 from controller.config import Row, table
-from hostkit import collection, imports
+from hostkit import collection
 
 
 def _parameter(row: Row) -> str:
@@ -40,6 +42,23 @@ def given(flags: Mapping[str, object]) -> dict[str, object]:
     return {FLAGS[name].key: value for name, value in flags.items() if value not in (None, ())}
 
 
+@contextmanager
+def without(package: str) -> Generator[None]:
+    """An import without a package that this process will not use, where a library imports it only if it is there.
+
+    What is imported meanwhile finds no such package, unless it is loaded already; afterwards it is there as ever.
+    """
+    if package in sys.modules:
+        yield
+        return
+    loaded = cast("dict[str, object]", sys.modules)
+    loaded[package] = None  # an import of it raises ModuleNotFoundError
+    try:
+        yield
+    finally:
+        del loaded[package]
+
+
 @click.command("controller")
 @config_option
 @with_flags
@@ -49,7 +68,7 @@ def command(config_path: Path | None, **flags: object) -> None:
     collection.put_off()
     # Only here: the other commands need none of the rooms, and are quicker without.
     # The log needs nothing of rich, which structlog loads wherever it is installed.
-    with imports.without("rich"):
+    with without("rich"):
         from controller import daemon  # noqa: PLC0415
 
     daemon.run(settings)

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from controller.cli.asking import config_option, settings_of
-from controller.cli.controller import given, with_flags
-from hostkit import collection, imports
+from controller.cli.controller import given, with_flags, without
+from hostkit import collection
 
 
 @click.command("shim")
@@ -32,7 +32,7 @@ def command(
     collection.put_off()
     # Only here: the other commands need none of the rooms, and are quicker without.
     # The log needs nothing of rich, which structlog loads wherever it is installed.
-    with imports.without("rich"):
+    with without("rich"):
         from controller import shim_daemon  # noqa: PLC0415
 
     shim_daemon.run(settings, token)

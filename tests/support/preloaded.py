@@ -186,10 +186,9 @@ def _begin(what: dict[str, Any], log: int) -> int:
 
 if __name__ == "__main__":
     from controller.cli import controller, shim
-    from hostkit import imports
 
     # As the commands import them.
-    with imports.without("rich"):
+    with controller.without("rich"):
         from controller import daemon, shim_daemon
 
     assert all((daemon, shim_daemon, controller, shim)), "imported for what is forked"

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from cellagent.boot.join import AGENT_VERSION
-from cellagent.runtime import runtime_status
+from cellagent.runtime import observing
 from cellwire.version import VERSION
 
 HERE = Path(__file__).resolve().parents[2]
@@ -16,7 +16,7 @@ def test_the_project_and_what_the_agent_says_of_itself_have_it_from_there() -> N
     project = tomllib.loads((HERE / "pyproject.toml").read_text())
     assert "version" in project["project"]["dynamic"]
     assert project["tool"]["hatch"]["version"]["path"] == "proto/cellwire/version.py"
-    assert AGENT_VERSION == runtime_status.version().runtime_version == VERSION
+    assert AGENT_VERSION == observing.version().runtime_version == VERSION
 
 
 def test_the_changelog_has_a_heading_for_it_or_gathers_for_it() -> None:
