@@ -34,16 +34,30 @@ async def messages(reader: asyncio.StreamReader, kind: type[Message]) -> AsyncGe
 
 
 async def end(process: Process, *, grace: float) -> None:
-    """See to it that `process` is gone: ask, and after `grace` seconds kill. Reaps it."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM if grace else signal.SIGKILL)
-        try:
-            async with asyncio.timeout(grace or None):
-                await process.wait()
-        except TimeoutError:
+    """See to it that `process` is gone: ask, and after `grace` seconds, or when cancelled, kill. Reaps it."""
+    try:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM if grace else signal.SIGKILL)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace or None):
+                    await process.wait()
+    finally:
+        if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
+            await reap(process)
+        if process.stdin:
+            process.stdin.close()
+
+
+async def reap(process: Process) -> None:
+    """Wait for the end of what was killed. Who is cancelled meanwhile, once or more, waits on and raises it then."""
+    cancelled: asyncio.CancelledError | None = None
+    while process.returncode is None:
+        try:
             await process.wait()
-    if process.stdin:
-        process.stdin.close()
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -86,8 +86,10 @@ async def running(room: int = 0) -> AsyncGenerator[Unpackers]:
             yield Unpackers(ours, room)
     finally:
         programs.kill_session(process.pid)
-        await process.wait()
-        await _end_of(alive)
+        try:
+            await child_processes.reap(process)
+        finally:
+            await _end_of(alive)
 
 
 async def _end_of(pipe: int) -> None:

@@ -21,6 +21,7 @@ from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import SandboxRecord
 from controller.shim import mount_translation, volume_copy
 from hostkit.inotify import CHANGES, Inotify
+from hostkit.tasks import KeyedLocks
 
 log = structlog.get_logger()
 # The kubelet's own links follow the swap of `..data` within microseconds; one copy takes both.
@@ -39,6 +40,7 @@ class VolumeSync:
         self._pods_folder = pods_folder
         self._woken: dict[str, asyncio.Event] = {}
         self._sent: dict[str, dict[str, volume_copy.Mark]] = {}
+        self._sending = KeyedLocks[tuple[str, str]]()
 
     async def put(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
         """Send a volume as it is now; its path on the cell. From now on it is kept in sync. Raises Fault."""
@@ -85,6 +87,11 @@ class VolumeSync:
         return LOOK_EVERY
 
     async def _send(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
+        # One after the other: what is older would arrive last, and what is newer be taken away after it.
+        async with self._sending[sandbox_id, source]:
+            return await self._send_now(sandbox_id, there, source, on_cell)
+
+    async def _send_now(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
         try:
             # Taken before the volume is read: a change in between is sent once too often, never too seldom.
             before = await asyncio.to_thread(volume_copy.mark, Path(source))

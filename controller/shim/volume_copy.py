@@ -208,6 +208,8 @@ def _folder(folder: Path) -> list[wire.PutFilesInput]:
     messages = [wire.PutFilesInput(entry=_entry(".", folder))]
     size = entries = 0
     for root, folders, files in os.walk(folder):
+        if Path(root) == folder:
+            folders[:], files[:] = _current(folder, folders), _current(folder, files)
         for name in sorted(folders) + sorted(files):
             path = Path(root) / name
             entries += 1
@@ -217,6 +219,18 @@ def _folder(folder: Path) -> list[wire.PutFilesInput]:
             size += sum(len(message.data) for message in new)
             messages += new
     return messages
+
+
+def _current(volume: Path, names: Sequence[str]) -> list[str]:
+    """Names at the top of a volume without the generations that a kubelet is writing, or taking away.
+
+    Half of one would arrive on the cell, in place of the whole one that is still read there.
+    """
+    try:
+        generation = (volume / CURRENT).readlink().name
+    except OSError:
+        return list(names)
+    return [name for name in names if name in {CURRENT, generation} or not name.startswith("..")]
 
 
 def _file(name: str, path: Path, before: int) -> list[wire.PutFilesInput]:

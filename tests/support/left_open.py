@@ -1,13 +1,19 @@
-"""A test that leaves open what uvloop made fails, once its loop is closed.
+"""A test that leaves something open fails, once its loop is closed: what uvloop made, or a program that still runs.
 
 uvloop tells of it while it closes the loop. Raised there, as other warnings are, it would keep the loop from closing
 the rest, and then the loop waits for its end, for ever. So it is told, and raised when the loop is closed.
+
+Of a program asyncio tells only when its transport is collected, which is in another test.
 """
 
 from __future__ import annotations
 
 import warnings
+from asyncio import AbstractEventLoop
+from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Generator
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -16,6 +22,18 @@ UNCLOSED = "unclosed resource"
 
 class LeftOpenError(Exception):
     """Something was left open by a test."""
+
+
+_programs: WeakKeyDictionary[BaseSubprocessTransport, tuple[AbstractEventLoop, object]] = WeakKeyDictionary()
+_make = BaseSubprocessTransport.__init__
+
+
+def _noting(transport: BaseSubprocessTransport, *about: Any, **more: Any) -> None:
+    _programs[transport] = (about[0], about[2])
+    _make(transport, *about, **more)
+
+
+BaseSubprocessTransport.__init__ = _noting  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -55,4 +73,9 @@ def _closed() -> Generator[None, object, object]:
 
 def _left(told: list[warnings.WarningMessage]) -> LeftOpenError | None:
     left = sorted({str(each.message) for each in told if str(each.message).startswith(UNCLOSED)})
+    for program, (loop, argv) in tuple(_programs.items()):
+        if loop.is_closed():
+            del _programs[program]
+            if program.get_returncode() is None:
+                left.append(f"a program runs on and its loop is closed: {argv}")
     return LeftOpenError("; ".join(left)) if left else None
