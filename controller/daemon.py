@@ -38,7 +38,7 @@ from controller.central.worker_registry import WorkerRegistry
 from controller.central.worker_service import WorkerService
 from controller.clouds.ec2 import ec2_cloud
 from controller.clouds.ec2.ec2_settings import Ec2Settings
-from controller.clouds.ec2.machine_images import stock_images
+from controller.clouds.ec2.machine_images import image_selection
 from controller.clouds.local import addresses
 from controller.clouds.local import cloud as local_cloud
 from controller.clouds.local.local_settings import LocalSettings
@@ -266,7 +266,7 @@ def check_ec2(settings: Settings) -> None:
     ec2, link = settings.cloud.ec2, settings.link
     for architecture, image in (("amd64", ec2.image_amd64), ("arm64", ec2.image_arm64)):
         setting = f"cloud.ec2.image_{architecture}"
-        if stock_images.of(setting, image) is not None and architecture not in link.agents:
+        if image_selection.stock_images(setting, image) is not None and architecture not in link.agents:
             mend = f"pack one with `make bundle` and name it with link.agent_{architecture}"
             raise Fault(Kind.INVALID, f"{setting} {image}", "there is no agent for it", mend)
     if not link.addresses and link.host in {"0.0.0.0", "::"}:  # noqa: S104 # compared, not bound

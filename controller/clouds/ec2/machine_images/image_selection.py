@@ -1,4 +1,9 @@
-"""Which machine image each architecture boots: the one that is named, or the newest of ours in the account."""
+"""Which machine image each architecture boots: the one that is named, the newest of ours in the account, or the newest
+stock image of a distribution.
+
+Sources: "Debian wiki, Cloud/AmazonEC2Image" and "Ubuntu on AWS: find Ubuntu images" for accounts and names. Another
+distribution is refused here, before anything is launched that could not start the agent.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +16,56 @@ import structlog
 from cellwire.faults import Fault, Kind
 from controller.clouds.ec2.calls import Calls
 from controller.clouds.ec2.ec2_settings import AUTO, NONE, Ec2Settings
-from controller.clouds.ec2.machine_images import own_images, stock_images
+from controller.clouds.ec2.machine_images import own_images
 from controller.clouds.ec2.network import environment
 from controller.clouds.ec2.network.environment import CurrentEnvironment
 
 log = structlog.get_logger()
+STOCK_PREFIX = "stock:"
+_DEBIAN, _CANONICAL = "136693071363", "099720109477"
+
+
+class StockImages(msgspec.Struct, frozen=True):
+    """A distribution's images: their owner's account, and their names with "{}" for the architecture."""
+
+    owner: str
+    pattern: str
+
+    def name(self, architecture: str) -> str:
+        """What its images of an architecture are called, with a wildcard for the day."""
+        return self.pattern.format(architecture)
+
+
+DISTRIBUTIONS = {
+    "debian-12": StockImages(_DEBIAN, "debian-12-{}-*"),
+    "debian-13": StockImages(_DEBIAN, "debian-13-{}-*"),
+    "ubuntu-24.04": StockImages(_CANONICAL, "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{}-server-*"),
+}
+
+
+def stock_images(setting: str, image: str) -> StockImages | None:
+    """The stock images that a setting asks for; None where it names an image itself. Pure. Raises Fault INVALID."""
+    if not image.startswith(STOCK_PREFIX):
+        return None
+    name = image.removeprefix(STOCK_PREFIX)
+    if name not in DISTRIBUTIONS:
+        known = ", ".join(STOCK_PREFIX + each for each in DISTRIBUTIONS)
+        mend = f"name one of {known}, or an image with the agent on it"
+        raise Fault(Kind.INVALID, f"{setting} {image}", "the agent's bundle is not tried on it", mend)
+    return DISTRIBUTIONS[name]
 
 
 def may_change(settings: Ec2Settings) -> bool:
     """Whether the settings leave it to be found which image is the newest. Pure."""
     named = (settings.image_amd64, settings.image_arm64)
-    return any(image in AUTO or stock_images.of("", image) for image in named)
+    return any(image in AUTO or stock_images("", image) for image in named)
 
 
 async def resolved(settings: Ec2Settings, calls: Calls) -> Ec2Settings:
     """The settings with an image, or "", for each architecture. Raises Fault INVALID where there is none for any."""
     named = {"amd64": settings.image_amd64, "arm64": settings.image_arm64}
     for architecture, image in named.items():
-        if found := stock_images.of(f"cloud.ec2.image_{architecture}", image):
+        if found := stock_images(f"cloud.ec2.image_{architecture}", image):
             named[architecture] = await _newest_stock(calls, image, found, architecture)
     wanted = [architecture for architecture, image in named.items() if image in AUTO]
     if not wanted:
@@ -48,7 +85,7 @@ async def resolved(settings: Ec2Settings, calls: Calls) -> Ec2Settings:
     return _with(settings, named)
 
 
-async def _newest_stock(calls: Calls, image: str, wanted: stock_images.StockImages, architecture: str) -> str:
+async def _newest_stock(calls: Calls, image: str, wanted: StockImages, architecture: str) -> str:
     filters = [{"Name": "name", "Values": [wanted.name(architecture)]}, {"Name": "state", "Values": ["available"]}]
     pages = calls.pages("ec2", "DescribeImages", "Images", Owners=[wanted.owner], Filters=filters)
     found = [(str(one.get("CreationDate")), str(one["ImageId"])) async for one in pages]
