@@ -43,12 +43,12 @@ async def end(process: Process, *, grace: float) -> None:
                 async with asyncio.timeout(grace or None):
                     await process.wait()
     finally:
+        if process.stdin:
+            process.stdin.close()
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
             await reap(process)
-        if process.stdin:
-            process.stdin.close()
 
 
 async def reap(process: Process) -> None:

@@ -1,8 +1,8 @@
 """Volumes on a cell, kept as the kubelet keeps its own, for as long as the pod's sandbox lives.
 
 A kubelet writes a new generation of a volume beside the old one and swaps the link `..data`; the kernel tells us, and
-the whole volume is sent again (they are small). Whatever was missed, by a controller that was down or a cell out of
-reach, is found by looking at each start, each reconnection and once a minute.
+the whole volume is sent again (they are small), one copy after the other. Whatever was missed, by a controller that was
+down or a cell out of reach, is found by looking at each start, each reconnection and once a minute.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import structlog
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
 from controller.fleet.cells import Cells
+from controller.sandboxes.cell_calls import PATIENCE
 from controller.sandboxes.cell_client import OneCell
 from controller.sandboxes.memory import Memory
 from controller.sandboxes.records import SandboxRecord
@@ -39,7 +40,7 @@ class VolumeSync:
         self._inotify = inotify
         self._pods_folder = pods_folder
         self._woken: dict[str, asyncio.Event] = {}
-        self._sent: dict[str, dict[str, volume_copy.Mark]] = {}
+        self._sent: dict[str, dict[str, volume_copy.VolumeMark]] = {}
         self._sending = KeyedLocks[tuple[str, str]]()
 
     async def put(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
@@ -74,17 +75,21 @@ class VolumeSync:
 
     async def _all(self, sandbox: SandboxRecord, wanted: dict[str, str]) -> float:
         """Send what has changed; how long to wait before looking again unasked."""
-        try:
-            for source, on_cell in wanted.items():
-                if await asyncio.to_thread(self._changed, sandbox.id, source):
-                    await self._send(sandbox.id, OneCell(self._cells, sandbox.cell), source, on_cell)
-                    log.info("volume sent", sandbox=sandbox.id[:13], cell=sandbox.cell, volume=Path(source).name)
-        except Fault as fault:
-            if fault.kind is Kind.NOT_FOUND:  # The kubelet takes volumes away when the pod's containers have ended.
-                return LOOK_EVERY
-            log.warning("volume not sent; it is tried again", cell=sandbox.cell, cause=str(fault))
-            return RETRY
-        return LOOK_EVERY
+        pause = LOOK_EVERY
+        for source, on_cell in wanted.items():
+            if not await asyncio.to_thread(self._changed, sandbox.id, source):
+                continue
+            try:
+                there = OneCell(self._cells, sandbox.cell, patience=PATIENCE)
+                await self._send(sandbox.id, there, source, on_cell)
+            except Fault as fault:
+                if fault.kind is Kind.NOT_FOUND:  # The kubelet takes volumes away when the pod's containers have ended.
+                    continue
+                log.warning("volume not sent; it is tried again", cell=sandbox.cell, cause=str(fault))
+                pause = RETRY
+            else:
+                log.info("volume sent", sandbox=sandbox.id[:13], cell=sandbox.cell, volume=Path(source).name)
+        return pause
 
     async def _send(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
         # One after the other: what is older would arrive last, and what is newer be taken away after it.
@@ -95,17 +100,21 @@ class VolumeSync:
         try:
             # Taken before the volume is read: a change in between is sent once too often, never too seldom.
             before = await asyncio.to_thread(volume_copy.mark, Path(source))
-        except OSError as error:
+        except FileNotFoundError as error:
             raise Fault(Kind.NOT_FOUND, f"volume {source}", "it is gone from this worker") from error
-        path = await volume_copy.send(there, Path(source), on_cell)
+        except OSError as error:
+            raise Fault(Kind.BROKEN, f"volume {source}", f"it could not be read: {error}") from error
+        path = await volume_copy.send(there, Path(source), on_cell, written=True)
         self._sent.setdefault(sandbox_id, {})[source] = before
         return path
 
     def _changed(self, sandbox_id: str, source: str) -> bool:
         try:
             return self._sent.get(sandbox_id, {}).get(source) != volume_copy.mark(Path(source))
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True  # which is told where it is read
 
     def _watch(self, source: str, woken: asyncio.Event, watches: ExitStack) -> None:
         try:

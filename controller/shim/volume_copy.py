@@ -15,6 +15,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple, NoReturn
 
 from cellwire.cell.v1 import cell_pb2 as wire
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -32,17 +33,28 @@ MOST_ENTRIES = 10_000
 READS = 5
 CURRENT = "..data"
 
-Mark = tuple[str, int, int, int]
+
+class VolumeMark(NamedTuple):
+    """State of a volume, which changes whenever a kubelet changes that."""
+
+    generation: str
+    """The folder that `..data` names; "" where the kubelet has not written the volume."""
+    keys: tuple[str, ...]
+    """What a container finds at its top: kernels before 6.13 stamp several changes of one tick alike."""
+    found: tuple[int, int, int]
+    """Its inode, and when that was changed in content and in all else, in ns."""
 
 
-def mark(source: Path) -> Mark:
+def mark(source: Path) -> VolumeMark:
     """What changes whenever a kubelet changes the volume. Raises OSError where it is gone."""
     found = source.lstat()
     try:
         generation = str((source / CURRENT).readlink())
     except OSError:
         generation = ""
-    return generation, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+    names = [path.name for path in source.iterdir()] if source.is_dir() else []
+    keys = tuple(sorted(name for name in names if not name.startswith("..")))
+    return VolumeMark(generation, keys, (found.st_ino, found.st_mtime_ns, found.st_ctime_ns))
 
 
 def where(source: Path, on_cell: str) -> str:
@@ -149,9 +161,9 @@ async def mount_served(there: OneCell, planned: mount_translation.PlannedMount) 
     return planned.on_cell
 
 
-async def send(there: OneCell, source: Path, on_cell: str) -> str:
-    """Copy a folder or file to the cell; returns its path there. Raises Fault."""
-    messages = await asyncio.to_thread(snapshot, source)
+async def send(there: OneCell, source: Path, on_cell: str, *, written: bool = False) -> str:
+    """Copy a folder or file to the cell, as `snapshot` finds it; returns its path there. Raises Fault."""
+    messages = await asyncio.to_thread(snapshot, source, written=written)
     path = where(source, on_cell)
     folder = path if source.is_dir() else str(PurePosixPath(path).parent)
     await there.put_files(wire.PutFilesStart(folder=folder), messages)
@@ -186,11 +198,18 @@ async def make_folder(there: OneCell, on_cell: str, like: Path | None = None, *,
     await there.put_files(wire.PutFilesStart(folder=on_cell, keep_existing=True), [wire.PutFilesInput(entry=own)])
 
 
-def snapshot(source: Path) -> list[wire.PutFilesInput]:
-    """One state of a folder, or of a file, as messages. Blocks. Raises Fault."""
+def snapshot(source: Path, *, written: bool = False) -> list[wire.PutFilesInput]:
+    """One state of a folder, or of a file, as messages. Blocks. Raises Fault.
+
+    With `written`, a folder that is not yet a kubelet's volume is UNAVAILABLE: after a restart of the worker, whose
+    cells live on, it would take away what their containers have.
+    """
     for _ in range(READS):
         try:
             before = mark(source)
+            if written and not before.generation:
+                cause = "the kubelet has not written it"
+                raise Fault(Kind.UNAVAILABLE, f"volume {source}", cause, "it is sent once that has")
             messages = _folder(source) if source.is_dir() else _file(source.name, source, 0)
             if mark(source) == before:
                 return messages
@@ -207,7 +226,7 @@ def snapshot(source: Path) -> list[wire.PutFilesInput]:
 def _folder(folder: Path) -> list[wire.PutFilesInput]:
     messages = [wire.PutFilesInput(entry=_entry(".", folder))]
     size = entries = 0
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=_fail):
         if Path(root) == folder:
             folders[:], files[:] = _current(folder, folders), _current(folder, files)
         for name in sorted(folders) + sorted(files):
@@ -219,6 +238,11 @@ def _folder(folder: Path) -> list[wire.PutFilesInput]:
             size += sum(len(message.data) for message in new)
             messages += new
     return messages
+
+
+def _fail(error: OSError) -> NoReturn:
+    # Passed over, a folder that cannot be read would be sent as an empty one.
+    raise error
 
 
 def _current(volume: Path, names: Sequence[str]) -> list[str]:

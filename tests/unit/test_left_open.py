@@ -34,17 +34,32 @@ def failing():
     yield
     Fails()
 """
-LEAVING = [(OF_ITS_OWN, "FAILED"), (OF_A_FIXTURE, "ERROR"), (BESIDE_ANOTHER_FAULT, "ERROR")]
+A_PROGRAM = """
+import asyncio, subprocess
+def test_it():
+    loop = asyncio.new_event_loop()
+    program = loop.run_until_complete(asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE))
+    loop.close()
+"""
+SERVER, PROGRAM = "unclosed resource <UnixServer", "a program runs on and its loop is closed: ('cat',)"
+LEAVING = [
+    (OF_ITS_OWN, SERVER, "FAILED"),
+    (OF_A_FIXTURE, SERVER, "ERROR"),
+    (BESIDE_ANOTHER_FAULT, SERVER, "ERROR"),
+    (A_PROGRAM, PROGRAM, "FAILED"),
+]
 
 
-@pytest.mark.parametrize(("leaving", "outcome"), LEAVING)
-def test_a_server_that_a_test_leaves_open_is_told_and_the_run_ends(tmp_path: Path, leaving: str, outcome: str) -> None:
+@pytest.mark.parametrize(("leaving", "left", "outcome"), LEAVING)
+def test_what_a_test_leaves_open_is_told_and_the_run_ends(
+    tmp_path: Path, leaving: str, left: str, outcome: str
+) -> None:
     (tmp_path / "conftest.py").write_text(leaving)
     (tmp_path / "test_leaving.py").write_text(leaving)
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
     argv += ["-p", "tests.support.left_open", "test_leaving.py"]
     there = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/proto"}
     done = subprocess.run(argv, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=250, env=there)
-    assert "unclosed resource <UnixServer" in done.stdout
-    assert "LeftOpenError: unclosed resource" in done.stdout
+    assert left in done.stdout
+    assert f"LeftOpenError: {left.partition(' <')[0]}" in done.stdout
     assert any(line.startswith(f"{outcome} ") for line in done.stdout.splitlines())

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from cellwire.cri.v1 import runtime_pb2 as cri
-from controller.shim import volume_copy
+from cellwire.faults import Fault, Kind
+from controller.sandboxes.cell_client import OneCell
+from controller.shim import syncing, volume_copy
 from controller.shim.syncing import VolumeSync
 
 PODS = "/var/lib/kubelet/pods"
+UNUSED: Any = None
 
 
 def test_a_volume_that_another_machine_serves_keeps_none_of_the_others_from_their_changes() -> None:
@@ -19,9 +26,8 @@ def test_a_volume_that_another_machine_serves_keeps_none_of_the_others_from_thei
     mounts = [cri.Mount(host_path=f"{PODS}/u1/volumes/{kind}", container_path=f"/{kind}") for kind in kinds]
     record: Any = SimpleNamespace(status=cri.ContainerStatus(mounts=mounts).SerializeToString())
     memory: Any = SimpleNamespace(containers_of=lambda _: [record])
-    unused: Any = None
     sandbox: Any = SimpleNamespace(id="s", uid="u1")
-    assert list(VolumeSync(unused, memory, unused, PODS)._wanted(sandbox)) == [f"{PODS}/u1/volumes/{kinds[1]}"]
+    assert list(VolumeSync(UNUSED, memory, UNUSED, PODS)._wanted(sandbox)) == [f"{PODS}/u1/volumes/{kinds[1]}"]
 
 
 def written(volume: Path, generation: str, content: str) -> None:
@@ -44,24 +50,74 @@ def test_a_generation_that_a_kubelet_writes_or_takes_away_is_not_sent(tmp_path: 
 
 async def test_what_is_newer_of_a_volume_arrives_after_what_is_older(tmp_path: Path) -> None:
     written(tmp_path, "..2026_1", "one")
-    came: list[str] = []
+    said: list[str] = []
     begun, slow = asyncio.Event(), asyncio.Event()
 
     async def put_files(_: object, messages: Any) -> None:
+        content = b"".join(message.data for message in messages).decode()
+        said.append(f"{content} begins")
         if not begun.is_set():
             begun.set()
             await slow.wait()
-        came.append(b"".join(message.data for message in messages).decode())
+        said.append(f"{content} arrived")
 
     there: Any = SimpleNamespace(put_files=put_files)
-    unused: Any = None
-    sync = VolumeSync(unused, unused, unused, PODS)
+    sync = VolumeSync(UNUSED, UNUSED, UNUSED, PODS)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(sync.put("s", there, str(tmp_path), "/on/cell"))
         await begun.wait()
         written(tmp_path, "..2026_2", "two")
         tasks.create_task(sync.put("s", there, str(tmp_path), "/on/cell"))
-        await asyncio.sleep(0.05)
-        assert came == []
+        await asyncio.sleep(0)
         slow.set()
-    assert came == ["one", "two"]
+    assert said == ["one begins", "one arrived", "two begins", "two arrived"]
+
+
+async def test_a_volume_that_the_kubelet_has_not_written_takes_nothing_away(tmp_path: Path) -> None:
+    sync = VolumeSync(UNUSED, UNUSED, UNUSED, PODS)
+    with pytest.raises(Fault, match="the kubelet has not written it") as told:
+        await sync.put("s", UNUSED, str(tmp_path), "/on/cell")
+    assert told.value.kind is Kind.UNAVAILABLE
+
+
+async def test_a_volume_that_cannot_be_sent_keeps_none_of_the_others_from_their_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes = [tmp_path / name for name in ("bare", "gone", "token")]
+    volumes[0].mkdir()
+    written(volumes[2], "..2026_1", "token")
+    sent: list[str] = []
+
+    async def put_files(_: object, start: Any, __: object) -> None:
+        sent.append(start.folder)
+
+    monkeypatch.setattr(OneCell, "put_files", put_files)
+    sync = VolumeSync(UNUSED, UNUSED, UNUSED, PODS)
+    sandbox: Any = SimpleNamespace(id="s", cell="i-1")
+    wanted = {str(volume): f"/on/cell/{volume.name}" for volume in volumes}
+    assert await sync._all(sandbox, wanted) == syncing.RETRY
+    assert await sync._all(sandbox, wanted) == syncing.RETRY
+    assert sent == ["/on/cell/token"]
+
+
+def test_a_folder_of_a_volume_that_cannot_be_read_is_not_sent_as_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, "..2026_1", "one")
+    scandir = os.scandir
+
+    def failing(path: Any) -> Any:
+        if str(path).endswith("..2026_1"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(Fault, match="could not be read"):
+        volume_copy.snapshot(tmp_path, written=True)
+
+
+def test_a_new_key_is_seen_also_where_the_kernel_stamps_it_as_the_one_before(tmp_path: Path) -> None:
+    written(tmp_path, "..2026_1", "one")
+    before = volume_copy.mark(tmp_path)
+    (tmp_path / "key").symlink_to("..data/key")
+    assert volume_copy.mark(tmp_path)._replace(found=before.found) != before
