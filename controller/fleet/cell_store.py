@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from cellwire.faults import Fault, Kind
+from controller.fleet.silence import known_by
 from controller.fleet.watchers import Watchers
 from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
@@ -48,9 +49,15 @@ class CellStore:
     async def load(self) -> None:
         """Read what an earlier life wrote."""
         for stored in await self._store.list(KIND):
-            cell = decode(stored.value, Cell)
+            cell = known_by(decode(stored.value, Cell), self._clock())
             self._revisions[cell.name] = stored.revision
             self._keep(cell)
+
+    def set_back(self) -> None:
+        """The clock was set back: what is known of each cell is known by now."""
+        now = self._clock()
+        for cell in self.every():
+            self._cells[cell.name] = known_by(cell, now)
 
     def check_lead(self) -> None:
         """Raise Fault UNAVAILABLE where another controller may lead by now, who knows of cells that are not here."""

@@ -238,7 +238,10 @@ class Reconciler:
 
     def _listen(self, now: float) -> None:
         """See whose silence counts, and for how long it may last."""
-        before, cells = self._listening, self._book.every()
+        before = self._listening
+        if now < before.looked_at:
+            self._set_back(now)
+        cells = self._book.every()
         leased = sum(cell.state in silence.LEASED for cell in cells)
         self.rhythm = rhythm.after(self.rhythm, leased, self._basic.heartbeat, now)
         self.redial_window = rhythm.redial_window(leased)
@@ -256,6 +259,12 @@ class Reconciler:
             log.warning("many cells are silent at once: none is lost by that alone", silent=after.silent)
         elif before.mass and not after.mass:
             log.info("cells are heard again", silent=after.silent)
+
+    def _set_back(self, now: float) -> None:
+        self._book.set_back()
+        self._listed_at = min(self._listed_at, now)
+        for item in self._items.values():
+            item.set_back(now)
 
     async def _pause(self, interval: float) -> None:
         try:

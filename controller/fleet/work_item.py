@@ -45,6 +45,11 @@ class WorkItem:
         self.not_before = now + self.backoff
         return self.backoff
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back: nothing here is from times to come."""
+        self.missing_since = min(self.missing_since, now)
+        self.asked_at = min(self.asked_at, now)
+
     def without_cell(self) -> WorkItem:
         """What is left of the item when its cell is gone: those who still work on it, or wait for it."""
         return WorkItem(callers=self.callers, worker=self.worker)

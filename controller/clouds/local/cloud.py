@@ -49,6 +49,7 @@ class LocalCloud(Cloud):
         self._turns = KeyedLocks[str]()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._listeners: set[asyncio.Queue[Notice]] = set()
+        self._ended: dict[InstanceId, float] = {}
         self._machine = os.uname().machine
         self._memory_mib = settings.memory_mib or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
         self._offers = instance_types.offers(self._machine, settings.zone, os.cpu_count() or 1, self._memory_mib)
@@ -76,7 +77,7 @@ class LocalCloud(Cloud):
 
     async def instances(self) -> tuple[Instance, ...]:
         """Every instance that is not long terminated. One whose launch is under way is none yet: it may fail."""
-        self._forget_old(time.time())
+        self._forget_old(time.monotonic())
         return tuple(instance_of(record) for record in self._records.all() if record.stage is not Stage.LAUNCHING)
 
     async def terminate(self, instances: Sequence[InstanceId]) -> None:
@@ -210,9 +211,7 @@ class LocalCloud(Cloud):
                 return
             record = self._records.save(msgspec.structs.replace(record, stage=Stage.STOPPING, reason=reason))
             await self._machines.end(record)
-            self._records.save(
-                msgspec.structs.replace(record, stage=Stage.TERMINATED, ended_at=time.time(), user_data="")
-            )
+            self._records.save(msgspec.structs.replace(record, stage=Stage.TERMINATED, user_data=""))
             self._drop_layers()
 
     async def _clear(self, record: Record) -> None:
@@ -266,9 +265,12 @@ class LocalCloud(Cloud):
         self._machines.drop_layers({record.shared for record in self._records.all() if record.live})
 
     def _forget_old(self, now: float) -> None:
+        # By a clock that nobody sets: after a jump of the other an instance that has just ended would be unheard of.
         for record in self._records.all():
-            if not record.live and now - record.ended_at > self._settings.keep_terminated_seconds:
-                self._records.forget(record)
+            if record.live or now - self._ended.setdefault(record.id, now) <= self._settings.keep_terminated_seconds:
+                continue
+            self._records.forget(record)
+            del self._ended[record.id]
 
 
 def wants_public(annotations: Mapping[str, str]) -> bool:

@@ -47,7 +47,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     user_data: str
     tags: dict[str, str] = {}
     launched_at: float = 0.0
-    ended_at: float = 0.0
     public_address: str = ""
     groups: tuple[str, ...] = ()
     checked: bool = True

@@ -1,0 +1,125 @@
+"""A controller's clock that was ahead: what was written meanwhile keeps no limit of a cell from running out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.fleet.cell_store import CellStore
+from controller.fleet.executor import Executor, LaunchFacts
+from controller.fleet.plan import FleetLimits
+from controller.fleet.pool.keeper import Pool, PoolSettings
+from controller.fleet.pool.warm_cells import Versions
+from controller.fleet.reconciler import PASS_SECONDS, Reconciler
+from controller.fleet.silence import known_by
+from controller.model.cell import Cell, CellState
+from controller.model.names import CellName, InstanceId, PodUid
+from controller.model.offer import Demand
+from controller.model.pod import PodClaim, PodRef
+from tests.support.fake_cloud import FakeCloud
+from tests.support.memory_store import MemoryStore
+
+T, HOUR = 10_000.0, 3600.0
+NAME = CellName("c-1")
+DEMAND = Demand(cpu_millis=100, memory_mib=100)
+LIMITS = FleetLimits()
+# Of a cell that may have dialled in vain, with the pass that sees it and the one that gives it up.
+LATEST = LIMITS.lease + LIMITS.redial + 3 * PASS_SECONDS
+
+
+def cell(at: float, *, heard: float = 0.0) -> Cell:
+    return Cell(
+        name=NAME,
+        state=CellState.CLAIMED,
+        demand=DEMAND,
+        claim=PodClaim(pod=PodRef(uid=PodUid("u"), namespace="default", name="web"), demand=DEMAND),
+        instance=InstanceId("i-1"),
+        created_at=at,
+        changed_at=at,
+        assigned_at=at,
+        last_heartbeat=heard,
+    )
+
+
+class Life:
+    """One life of a controller, whose clock a test sets."""
+
+    def __init__(self, store: MemoryStore, now: float, tasks: asyncio.TaskGroup) -> None:
+        self.now = now
+        clock = lambda: self.now  # noqa: E731
+        self.book = CellStore(store, tasks, clock)
+        cloud = FakeCloud(clock)
+        home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
+        act = Executor(self.book, cloud, home, b"secret", clock, store.check_lead)
+        pool = Pool(PoolSettings(), store, act.buyable, Versions, clock)
+        self.reconciler = Reconciler(self.book, cloud, act, LIMITS, pool, clock, tasks)
+
+    async def passes(self, seconds: float) -> None:
+        """Look at all cells, a pass after the other, for so long."""
+        until = self.now + seconds
+        while self.now < until:
+            await self.reconciler.full_pass(lambda request: None)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            self.now += PASS_SECONDS
+
+    def state(self) -> CellState | None:
+        known = self.book.get(NAME)
+        return known.state if known is not None else None
+
+
+@asynccontextmanager
+async def life(store: MemoryStore, now: float) -> AsyncGenerator[Life]:
+    async with asyncio.TaskGroup() as tasks:
+        one = Life(store, now, tasks)
+        await one.book.load()
+        yield one
+        await one.reconciler.drain()
+
+
+@pytest.mark.parametrize("listed", [False, True])
+async def test_a_cell_that_fell_silent_while_the_clock_was_ahead_is_lost_after_its_lease(listed: bool) -> None:
+    async with life(MemoryStore(), T + HOUR) as one:
+        await one.book.add(cell(one.now, heard=one.now))
+        await one.passes(10)
+        if listed:
+            await one.reconciler.resync()
+        one.now = T
+        await one.passes(10)
+        assert one.state() is CellState.CLAIMED
+        await one.passes(LATEST)
+        assert one.state() is CellState.LOST
+
+
+async def test_a_cell_that_was_written_while_the_clock_was_ahead_is_lost_after_its_lease_by_the_next_life() -> None:
+    store = MemoryStore()
+    async with life(store, T + HOUR) as before:
+        await before.book.add(cell(before.now))
+    async with life(store, T) as after:
+        await after.passes(10)
+        assert after.state() is CellState.CLAIMED
+        await after.passes(LATEST)
+        assert after.state() is CellState.LOST
+
+
+async def test_an_instance_that_is_on_no_list_is_missed_also_by_who_missed_it_while_the_clock_was_ahead() -> None:
+    async with life(MemoryStore(), T + HOUR) as one:
+        await one.book.add(cell(one.now - 1))
+        await one.reconciler.resync()
+        one.now = T
+        await one.passes(4)
+        assert one.reconciler.seen(NAME).missing_since <= one.now
+
+
+@given(at=st.floats(0, 2 * T), heard=st.floats(0, 2 * T), now=st.floats(0, 2 * T))
+def test_nothing_is_known_of_a_cell_from_times_to_come(at: float, heard: float, now: float) -> None:
+    before = cell(at, heard=heard)
+    after = known_by(before, now)
+    assert max(after.created_at, after.changed_at, after.assigned_at, after.last_heartbeat) <= now
+    assert known_by(after, now) is after
+    assert max(at, heard) > now or after is before
