@@ -53,9 +53,8 @@ class CellStore:
             self._revisions[cell.name] = stored.revision
             self._keep(cell)
 
-    def set_back(self) -> None:
-        """The clock was set back: what is known of each cell is known by now."""
-        now = self._clock()
+    def set_back(self, now: float) -> None:
+        """The clock was set back to `now`: what is known of each cell is known by then."""
         for cell in self.every():
             self._cells[cell.name] = known_by(cell, now)
 
@@ -180,6 +179,7 @@ class CellStore:
             # A heartbeat may have come while the record was written.
             cell = self._cells[name]
             after = msgspec.structs.replace(after, connected=cell.connected, last_heartbeat=cell.last_heartbeat)
+            after = known_by(after, self._clock())
             self._keep(after)
         self._watchers.tell(after)
         return after

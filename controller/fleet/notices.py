@@ -94,6 +94,10 @@ class Notices:
         """What a status check last said of an instance, and when; "" and 0 where none did."""
         return self._impaired.get(instance, ("", 0.0)) if instance is not None else ("", 0.0)
 
+    def set_back(self, now: float) -> None:
+        """The clock was set back: no status check is from times to come."""
+        self._impaired = {name: (said, min(at, now)) for name, (said, at) in self._impaired.items()}
+
     def listed(self, instances: Collection[InstanceId]) -> None:
         """Forget the status checks of all instances but these."""
         self._impaired = {name: said for name, said in self._impaired.items() if name in instances}

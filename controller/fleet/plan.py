@@ -213,7 +213,7 @@ def _overdue(last: float, since: float, patience: float, limits: FleetLimits, no
 
     A cell that has dialled in vain before that waits before it dials again.
     """
-    if last < since:
+    if last <= since:
         return now - since > patience + limits.redial
     return now - last > patience
 

@@ -134,7 +134,9 @@ class Reconciler:
     async def pass_often(self, add_warm: Callable[[Request], None]) -> None:
         """Full passes: leases, time limits, orphans, the pool."""
         # Cells that were taken back before this have been sent away to dial again: their time begins here.
-        self._listening = silence.begun(self._clock())
+        now = self._clock()
+        self._set_back(now)
+        self._listening = silence.begun(now)
         while True:
             await self.full_pass(add_warm)
             await asyncio.sleep(PASS_SECONDS)
@@ -185,6 +187,8 @@ class Reconciler:
         listed_at = self._clock()
         async with asyncio.timeout(LIST_SECONDS):
             instances = await self._cloud.instances()
+        # Or the clock was set back meanwhile.
+        listed_at = min(listed_at, self._clock())
         # What is found out below is told to the cloud as names and routes.
         self._act.fence()
         cells = self._book.every()
@@ -261,8 +265,12 @@ class Reconciler:
             log.info("cells are heard again", silent=after.silent)
 
     def _set_back(self, now: float) -> None:
-        self._book.set_back()
-        self._listed_at = min(self._listed_at, now)
+        """Nothing is known from times to come: the clock may have been ahead."""
+        self._book.set_back(now)
+        self.notices.set_back(now)
+        self._crowded_at = min(self._crowded_at, now)
+        if self._listed_at > now:
+            self._listed_at = 0.0  # how old that list is cannot be known
         for item in self._items.values():
             item.set_back(now)
 
@@ -337,7 +345,7 @@ class Reconciler:
 
     def _next(self, name: CellName) -> plan.CellAction | None:
         cell, now = self._book.get(name), self._clock()
-        if now - self._listening.looked_at > PASS_SECONDS:
+        if not 0 <= now - self._listening.looked_at <= PASS_SECONDS:
             self._listen(now)
         return plan.plan_cell(cell, self.seen(name), self._limits, now) if cell is not None else None
 

@@ -96,7 +96,7 @@ def known_by(cell: Cell, now: float) -> Cell:
     """The cell with nothing known of it from times to come: it was written while the clock was ahead, and until the
     clock came there again it would be heard, and no limit of its state run out.
     """
-    if max(cell.created_at, cell.changed_at, cell.assigned_at, cell.last_heartbeat) <= now:
+    if max(cell.created_at, cell.changed_at, cell.assigned_at, cell.last_heartbeat, *cell.moments.values()) <= now:
         return cell
     return msgspec.structs.replace(
         cell,
@@ -104,4 +104,5 @@ def known_by(cell: Cell, now: float) -> Cell:
         changed_at=min(cell.changed_at, now),
         assigned_at=min(cell.assigned_at, now),
         last_heartbeat=min(cell.last_heartbeat, now),
+        moments={stage: min(at, now) for stage, at in cell.moments.items()},
     )

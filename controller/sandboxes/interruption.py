@@ -87,7 +87,8 @@ class Interruptions:
 
     async def _stop(self, container: ContainerRecord, known: Announcement) -> None:
         grace = grace_of(cri.ContainerStatus.FromString(container.status))
-        await asyncio.sleep(max(signal_at(known, grace) - time.time(), 0.0))
+        # Or the clock was ahead when it was announced: no longer than it would be from now.
+        await asyncio.sleep(min(max(signal_at(known, grace) - time.time(), 0.0), grace + HEAD_START))
         await self._containers.stop(container.id, grace)
 
 

@@ -42,6 +42,8 @@ class VolumeSync:
         self._woken: dict[str, asyncio.Event] = {}
         self._sent: dict[str, dict[str, volume_copy.VolumeMark]] = {}
         self._sending = KeyedLocks[tuple[str, str]]()
+        self._told: dict[str, dict[str, str]] = {}
+        """Why volumes of a sandbox could not be sent when that was last tried, by source."""
 
     async def put(self, sandbox_id: str, there: OneCell, source: str, on_cell: str) -> str:
         """Send a volume as it is now; its path on the cell. From now on it is kept in sync. Raises Fault."""
@@ -55,16 +57,18 @@ class VolumeSync:
             woken.set()
 
     async def keep(self, sandbox: SandboxRecord) -> None:
-        """Keep the sandbox's volumes in sync until cancelled, or until its cell is over."""
+        """Keep the sandbox's volumes in sync until cancelled."""
         woken = self._woken.setdefault(sandbox.id, asyncio.Event())
-        watched: set[str] = set()
+        watched: dict[str, tuple[int, int]] = {}
         try:
             with ExitStack() as watches:
                 while True:
                     wanted = self._wanted(sandbox)
-                    for source in wanted.keys() - watched:
-                        self._watch(source, woken, watches)
-                        watched.add(source)
+                    for source in wanted:
+                        # Another folder is there once the kubelet has mounted it anew.
+                        if (found := _folder(source)) is not None and watched.get(source) != found:
+                            self._watch(source, woken, watches)
+                            watched[source] = found
                     pause = await self._all(sandbox, wanted)
                     await _either(woken, pause)
                     woken.clear()
@@ -72,10 +76,11 @@ class VolumeSync:
         finally:
             self._woken.pop(sandbox.id, None)
             self._sent.pop(sandbox.id, None)
+            self._told.pop(sandbox.id, None)
 
     async def _all(self, sandbox: SandboxRecord, wanted: dict[str, str]) -> float:
         """Send what has changed; how long to wait before looking again unasked."""
-        pause = LOOK_EVERY
+        pause, told = LOOK_EVERY, self._told.setdefault(sandbox.id, {})
         for source, on_cell in wanted.items():
             if not await asyncio.to_thread(self._changed, sandbox.id, source):
                 continue
@@ -85,9 +90,12 @@ class VolumeSync:
             except Fault as fault:
                 if fault.kind is Kind.NOT_FOUND:  # The kubelet takes volumes away when the pod's containers have ended.
                     continue
-                log.warning("volume not sent; it is tried again", cell=sandbox.cell, cause=str(fault))
                 pause = RETRY
+                if told.get(source) != str(fault):
+                    log.warning("volume not sent; it is tried again", cell=sandbox.cell, cause=str(fault))
+                told[source] = str(fault)
             else:
+                told.pop(source, None)
                 log.info("volume sent", sandbox=sandbox.id[:13], cell=sandbox.cell, volume=Path(source).name)
         return pause
 
@@ -147,3 +155,11 @@ async def _either(woken: asyncio.Event, pause: float) -> None:
             await woken.wait()
     except TimeoutError:
         return
+
+
+def _folder(source: str) -> tuple[int, int] | None:
+    try:
+        found = Path(source).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -207,7 +207,7 @@ def snapshot(source: Path, *, written: bool = False) -> list[wire.PutFilesInput]
     for _ in range(READS):
         try:
             before = mark(source)
-            if written and not before.generation:
+            if written and source.is_dir() and not before.generation:
                 cause = "the kubelet has not written it"
                 raise Fault(Kind.UNAVAILABLE, f"volume {source}", cause, "it is sent once that has")
             messages = _folder(source) if source.is_dir() else _file(source.name, source, 0)

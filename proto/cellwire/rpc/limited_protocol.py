@@ -16,14 +16,14 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from grpclib.const import Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.protocol import Connection, EventsProcessor, H2Protocol, _set_nodelay
 from grpclib.protocol import Stream as WireStream
 from h2.events import Event, RequestReceived, StreamEnded, UnknownFrameReceived
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes
 from hyperframe.frame import Frame
 
@@ -55,6 +55,38 @@ def _briefly(self: Frame) -> str:
 
 
 Frame.__repr__ = _briefly
+
+
+class ConnectionOverError(StreamTerminatedError, StreamClosedError):
+    """A connection has ended, and nothing can be sent on it. The first is what whoever uses grpclib expects; grpclib
+    itself expects the second where a call ends, and says nothing then.
+    """
+
+    def __init__(self, why: str) -> None:
+        Exception.__init__(self, why)
+
+
+class WriteReady(asyncio.Event):
+    """Event of a connection that can be written to. One that has ended never can: who waits for that learns it.
+
+    A cancellation would not tell: grpclib cancels a call whose peer resets it, and not again when the connection ends
+    while the call waits for its last words to go out.
+    """
+
+    over = False
+
+    def end(self) -> None:
+        """The connection has ended."""
+        self.over = True
+        self.set()
+
+    async def wait(self) -> Literal[True]:
+        """Wait until the connection can be written to. Raises ConnectionOverError once it has ended."""
+        if not self.over:
+            await super().wait()
+        if self.over:
+            raise ConnectionOverError("Connection lost")
+        return True
 
 
 class LimitedProtocol(H2Protocol):
@@ -90,6 +122,8 @@ class LimitedProtocol(H2Protocol):
         wire = DataConnection(self.h2_config)
         self._announce(wire)
         self.connection = Connection(wire, cast("asyncio.Transport", transport), config=self.config)
+        self._write_ready = self.connection.write_ready = WriteReady()
+        self._write_ready.set()
         self.connection.flush()
         self.connection.initialize()
         self.processor = EventsProcessor(self.handler, self.connection)
@@ -202,6 +236,7 @@ class LimitedProtocol(H2Protocol):
         log.info("a connection is ended: %s", why)
         if self.on_over is not None:
             self.on_over(why)
+        self._write_ready.end()
         self.processor.close(why)
         transport.abort()
 
@@ -209,6 +244,7 @@ class LimitedProtocol(H2Protocol):
         """Wake whoever waits on this connection."""
         if self._turn is not None:
             self._turn.cancel()
+        self._write_ready.end()
         super().connection_lost(exc)
         self._on_lost(exc if isinstance(exc, Exception) else None)
         # With grpclib's own, which it takes apart itself: else all of this waits for a collection of garbage.

@@ -21,6 +21,7 @@ from controller.model.cell import Cell, CellState
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
+from controller.model.transitions import Claimed
 from tests.support.fake_cloud import FakeCloud
 from tests.support.memory_store import MemoryStore
 
@@ -32,10 +33,11 @@ LIMITS = FleetLimits()
 LATEST = LIMITS.lease + LIMITS.redial + 3 * PASS_SECONDS
 
 
-def cell(at: float, *, heard: float = 0.0) -> Cell:
+def cell(at: float, *, heard: float = 0.0, state: CellState = CellState.CLAIMED) -> Cell:
     return Cell(
         name=NAME,
-        state=CellState.CLAIMED,
+        state=state,
+        moments={"launching": at},
         demand=DEMAND,
         claim=PodClaim(pod=PodRef(uid=PodUid("u"), namespace="default", name="web"), demand=DEMAND),
         instance=InstanceId("i-1"),
@@ -46,6 +48,20 @@ def cell(at: float, *, heard: float = 0.0) -> Cell:
     )
 
 
+class SlowStore(MemoryStore):
+    """Takes its time, when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow, self.asked, self.go_on = False, asyncio.Event(), asyncio.Event()
+
+    async def put(self, kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        if self.slow:
+            self.asked.set()
+            await self.go_on.wait()
+        return await super().put(kind, key, value, expected=expected)
+
+
 class Life:
     """One life of a controller, whose clock a test sets."""
 
@@ -53,7 +69,7 @@ class Life:
         self.now = now
         clock = lambda: self.now  # noqa: E731
         self.book = CellStore(store, tasks, clock)
-        cloud = FakeCloud(clock)
+        self.cloud = cloud = FakeCloud(clock)
         home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
         act = Executor(self.book, cloud, home, b"secret", clock, store.check_lead)
         pool = Pool(PoolSettings(), store, act.buyable, Versions, clock)
@@ -107,6 +123,55 @@ async def test_a_cell_that_was_written_while_the_clock_was_ahead_is_lost_after_i
         assert after.state() is CellState.LOST
 
 
+async def test_a_cell_is_lost_after_its_lease_though_the_clock_was_set_back_before_the_first_look() -> None:
+    store = MemoryStore()
+    async with life(store, T + HOUR) as before:
+        await before.book.add(cell(before.now))
+    async with life(store, T + HOUR) as after:
+        after.now = T
+        often = asyncio.create_task(after.reconciler.pass_often(lambda request: None))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        often.cancel()
+        await after.passes(LATEST)
+        assert after.state() is CellState.LOST
+
+
+async def test_a_change_that_is_under_way_while_the_clock_is_set_back_is_known_by_then() -> None:
+    store = SlowStore()
+    async with life(store, T + HOUR) as one:
+        await one.book.add(cell(one.now, state=CellState.READY))
+        store.slow = True
+        changing = asyncio.create_task(one.book.change(NAME, Claimed()))
+        await store.asked.wait()
+        one.now = T
+        await one.passes(2)
+        store.go_on.set()
+        assert (await changing).changed_at <= one.now
+
+
+async def test_a_list_that_is_under_way_while_the_clock_is_set_back_is_of_now() -> None:
+    async with life(MemoryStore(), T + HOUR) as one:
+        await one.book.add(cell(one.now))
+
+        def set_back(call: str) -> None:
+            one.now = T
+
+        one.cloud.before = set_back
+        await one.reconciler.resync()
+        assert one.reconciler.seen(NAME).listed_at <= one.now
+
+
+async def test_who_dialled_in_vain_while_the_clock_was_ahead_keeps_no_lease_from_running_out() -> None:
+    async with life(MemoryStore(), T + HOUR) as one:
+        await one.book.add(cell(one.now, heard=one.now))
+        await one.passes(10)
+        one.reconciler.crowded()
+        one.now = T
+        await one.passes(LATEST)
+        assert one.state() is CellState.LOST
+
+
 async def test_an_instance_that_is_on_no_list_is_missed_also_by_who_missed_it_while_the_clock_was_ahead() -> None:
     async with life(MemoryStore(), T + HOUR) as one:
         await one.book.add(cell(one.now - 1))
@@ -121,5 +186,6 @@ def test_nothing_is_known_of_a_cell_from_times_to_come(at: float, heard: float, 
     before = cell(at, heard=heard)
     after = known_by(before, now)
     assert max(after.created_at, after.changed_at, after.assigned_at, after.last_heartbeat) <= now
+    assert after.moments["launching"] <= now
     assert known_by(after, now) is after
     assert max(at, heard) > now or after is before

@@ -196,6 +196,37 @@ async def test_a_connection_told_twice_of_its_end_wakes_a_call_once(socket: str,
     assert await task == 0
 
 
+async def test_a_call_that_is_reset_and_then_lost_ends_though_nobody_reads_its_last_words(
+    tmp_path: Path, told: Any
+) -> None:
+    begun, reset = asyncio.Event(), asyncio.Event()
+    served: list[Any] = []
+
+    async def wait(stream: Any) -> None:
+        await stream.recv_message()
+        served.append(stream._stream)
+        stream._stream.connection.pause_writing()
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            reset.set()
+
+    told.stream = wait
+    server = prepared([told], details=True)
+    await server.start(path=str(tmp_path / "s"))
+    async with MendedChannel(CELL, path=str(tmp_path / "s")) as channel:
+        async with cell_grpc.CellStub(channel).Logs.open() as stream:
+            await stream.send_message(wire.LogsRequest(), end=True)
+            await begun.wait()
+            await stream.cancel()
+        await reset.wait()
+        await asyncio.sleep(0)
+        served[0]._transport.abort()
+        server.close()
+        await server.wait_closed()
+
+
 async def test_two_streams_of_one_task_settle_when_their_connection_breaks(socket: str, told: Any) -> None:
     told.stream = hang
     channel = MendedChannel(CELL, path=socket)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 
 from cellwire.cri.v1 import runtime_pb2 as cri
 from cellwire.faults import Fault, Kind
@@ -95,9 +96,39 @@ async def test_a_volume_that_cannot_be_sent_keeps_none_of_the_others_from_their_
     sync = VolumeSync(UNUSED, UNUSED, UNUSED, PODS)
     sandbox: Any = SimpleNamespace(id="s", cell="i-1")
     wanted = {str(volume): f"/on/cell/{volume.name}" for volume in volumes}
-    assert await sync._all(sandbox, wanted) == syncing.RETRY
-    assert await sync._all(sandbox, wanted) == syncing.RETRY
+    with structlog.testing.capture_logs() as told:
+        assert await sync._all(sandbox, wanted) == syncing.RETRY
+        assert await sync._all(sandbox, wanted) == syncing.RETRY
     assert sent == ["/on/cell/token"]
+    assert len([one for one in told if one["log_level"] == "warning"]) == 1, "the same is told once"
+
+
+async def test_a_volume_that_the_kubelet_has_mounted_anew_is_watched_there(tmp_path: Path) -> None:
+    volume, looked = tmp_path / "pods/u1/volumes/kubernetes.io~configmap/settings", asyncio.Event()
+    volume.mkdir(parents=True)
+    record: Any = SimpleNamespace(
+        status=cri.ContainerStatus(mounts=[cri.Mount(host_path=str(volume), container_path="/v")]).SerializeToString()
+    )
+    memory: Any = SimpleNamespace(containers_of=lambda _: [record])
+    watched: list[int] = []
+
+    def watch(path: Path, *_: object) -> Any:
+        watched.append(path.stat().st_ino)
+        looked.set()
+        return lambda: None
+
+    inotify: Any = SimpleNamespace(watch=watch)
+    sync = VolumeSync(UNUSED, memory, inotify, str(tmp_path / "pods"))
+    sandbox: Any = SimpleNamespace(id="s", uid="u1", cell="i-1")
+    keeping = asyncio.create_task(sync.keep(sandbox))
+    await looked.wait()
+    looked.clear()
+    volume.rename(volume.with_name("below"))
+    volume.mkdir()
+    sync.look("s")
+    await looked.wait()
+    keeping.cancel()
+    assert watched == [volume.with_name("below").stat().st_ino, volume.stat().st_ino]
 
 
 def test_a_folder_of_a_volume_that_cannot_be_read_is_not_sent_as_an_empty_one(
