@@ -95,6 +95,18 @@ async def answered_by(controller: Controller, where: str, pods: set[str]) -> Non
     await until_found(just_these)
 
 
+async def some_answer(
+    controller: Controller, where: str, pods: set[str], port: int = 80, *, namespace: str = "default"
+) -> None:
+    """Until none but these answer: whose probe comes late, on a busy machine, is not ready for a moment."""
+
+    async def some_of_these() -> bool:
+        found = await pages(controller, where, 2, port, namespace)
+        return bool(found) and found <= pods
+
+    await until_found(some_of_these)
+
+
 async def test_services_are_names_and_addresses_for_any_cell(tmp_path: Path) -> None:
     async with running_controller(tmp_path) as controller:
         await controller.kubectl("create", "namespace", "other")
@@ -132,15 +144,15 @@ async def test_services_are_names_and_addresses_for_any_cell(tmp_path: Path) -> 
         assert "search default.svc.cluster.local svc.cluster.local cluster.local" in resolver
         assert "ndots:5 attempts:3" in resolver
         await answered_by(controller, "web", web)
-        assert await pages(controller, "web.default.svc.cluster.local", 2) <= web
-        assert await pages(controller, "far", 2) <= web
-        assert await pages(controller, "db-0.db.default.svc.cluster.local", 1, 8080) == {"db-0"}
-        assert await pages(controller, "db.default.svc.cluster.local", 1, 8080) == {"db-0"}
+        await some_answer(controller, "web.default.svc.cluster.local", web)
+        await some_answer(controller, "far", web)
+        await some_answer(controller, "db-0.db.default.svc.cluster.local", {"db-0"}, 8080)
+        await some_answer(controller, "db.default.svc.cluster.local", {"db-0"}, 8080)
         assert len(await pages(controller, "same")) == 1
         assert await pages(controller, "none", 1) == {"none"}
 
         # A Service of another namespace is there for who dials its address.
-        assert await pages(controller, address, 1, namespace="other") <= web
+        await some_answer(controller, address, web, namespace="other")
 
         # Who is not ready is dialled no more.
         gone = min(web)
