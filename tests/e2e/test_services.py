@@ -98,11 +98,12 @@ async def answered_by(controller: Controller, where: str, pods: set[str]) -> Non
 async def some_answer(
     controller: Controller, where: str, pods: set[str], port: int = 80, *, namespace: str = "default"
 ) -> None:
-    """Until none but these answer: whose probe comes late, on a busy machine, is not ready for a moment."""
+    """Until just these answer: whose probe comes late, on a busy machine, is not ready for a moment."""
 
     async def some_of_these() -> bool:
         found = await pages(controller, where, 2, port, namespace)
-        return bool(found) and found <= pods
+        assert found - {"none"} <= pods
+        return bool(found) and "none" not in found
 
     await until_found(some_of_these)
 

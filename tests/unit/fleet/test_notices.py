@@ -134,6 +134,18 @@ async def test_what_the_store_refuses_is_written_down_when_it_refuses_no_more(ea
         assert notices.unwritten() == ()
 
 
+async def test_a_status_check_that_failed_while_the_clock_was_ahead_is_of_now_once_it_is_right() -> None:
+    now = T + 3600
+    failed = Notice(instance=INSTANCE, kind=NoticeKind.STATE_CHANGE, at=now, message="it fails", impaired=True)
+    async with asyncio.TaskGroup() as tasks:
+        book = CellStore(MemoryStore(), tasks, lambda: now)
+        notices = Notices(book, Teller(failed), LIMITS, lambda: now, lambda _: None)
+        await notices.heed(lambda: None)
+        assert notices.impaired(INSTANCE) == ("it fails", now)
+        notices.set_back(T)
+        assert notices.impaired(INSTANCE) == ("it fails", T)
+
+
 class Slow(MemoryStore):
     """Writes when it is let."""
 

@@ -69,7 +69,8 @@ async def test_what_is_newer_of_a_volume_arrives_after_what_is_older(tmp_path: P
         await begun.wait()
         written(tmp_path, "..2026_2", "two")
         tasks.create_task(sync.put("s", there, str(tmp_path), "/on/cell"))
-        await asyncio.sleep(0)
+        for _ in range(20):  # by now it would have read the volume, and begun
+            await asyncio.to_thread(os.getpid)
         slow.set()
     assert said == ["one begins", "one arrived", "two begins", "two arrived"]
 
@@ -126,7 +127,8 @@ async def test_a_volume_that_the_kubelet_has_mounted_anew_is_watched_there(tmp_p
     volume.rename(volume.with_name("below"))
     volume.mkdir()
     sync.look("s")
-    await looked.wait()
+    async with asyncio.timeout(30):
+        await looked.wait()
     keeping.cancel()
     assert watched == [volume.with_name("below").stat().st_ino, volume.stat().st_ino]
 
