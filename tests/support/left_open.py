@@ -4,6 +4,8 @@ uvloop tells of it while it closes the loop. Raised there, as other warnings are
 the rest, and then the loop waits for its end, for ever. So it is told, and raised when the loop is closed.
 
 Of a program asyncio tells only when its transport is collected, which is in another test.
+
+So does one that leaves its process in other namespaces: what earlier tests have started shows no mount of later ones.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import warnings
 from asyncio import AbstractEventLoop
 from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytest
 
 UNCLOSED = "unclosed resource"
+NAMESPACES = ("mnt", "net")
 
 
 class LeftOpenError(Exception):
@@ -56,26 +60,34 @@ def pytest_runtest_teardown() -> Generator[None, object, object]:
 
 def _closed() -> Generator[None, object, object]:
     told: list[warnings.WarningMessage] = []
+    lived_in = _namespaces()
     try:
         with warnings.catch_warnings(record=True) as told:
             done = yield
     except Exception as error:
-        if left := _left(told):
+        if left := _left(told, lived_in):
             raise left from error
         raise
     finally:
         for each in told:
             warnings.warn_explicit(str(each.message), each.category, each.filename, each.lineno)
-    if left := _left(told):
+    if left := _left(told, lived_in):
         raise left
     return done
 
 
-def _left(told: list[warnings.WarningMessage]) -> LeftOpenError | None:
+def _namespaces() -> dict[str, str]:
+    return {kind: str(Path(f"/proc/thread-self/ns/{kind}").readlink()) for kind in NAMESPACES}
+
+
+def _left(told: list[warnings.WarningMessage], lived_in: dict[str, str]) -> LeftOpenError | None:
     left = sorted({str(each.message) for each in told if str(each.message).startswith(UNCLOSED)})
     for program, (loop, argv) in tuple(_programs.items()):
         if loop.is_closed():
             del _programs[program]
             if program.get_returncode() is None:
                 left.append(f"a program runs on and its loop is closed: {argv}")
+    left += [
+        f"the process lives in another {kind} namespace" for kind, at in _namespaces().items() if lived_in[kind] != at
+    ]
     return LeftOpenError("; ".join(left)) if left else None

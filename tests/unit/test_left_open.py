@@ -41,12 +41,23 @@ def test_it():
     program = loop.run_until_complete(asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE))
     loop.close()
 """
+ITS_MOUNTS = """
+from cellagent.kernel import threads
+def test_it():
+    threads.leave("mnt")
+"""
 SERVER, PROGRAM = "unclosed resource <UnixServer", "a program runs on and its loop is closed: ('cat',)"
 LEAVING = [
     (OF_ITS_OWN, SERVER, "FAILED"),
     (OF_A_FIXTURE, SERVER, "ERROR"),
     (BESIDE_ANOTHER_FAULT, SERVER, "ERROR"),
     (A_PROGRAM, PROGRAM, "FAILED"),
+    pytest.param(
+        ITS_MOUNTS,
+        "the process lives in another mnt namespace",
+        "FAILED",
+        marks=pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: only root leaves its mounts"),
+    ),
 ]
 
 

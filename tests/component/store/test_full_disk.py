@@ -12,13 +12,11 @@ import pytest
 from cellagent.kernel import mounts
 from cellwire.faults import Fault, Kind
 from controller.store import sqlite
-from tests.support import machine
 
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Path]:
     """A folder with a store in it, and no room."""
-    machine.leave_mounts()
     folder = tmp_path / "small"
     folder.mkdir()
     mounts.mount("tmpfs", str(folder), "tmpfs", options="size=256k")
