@@ -221,6 +221,7 @@ class PodContainers:
             made = await self._room.containers.create(
                 asked, config, log_path=str(log), copies={f"{folder}/termination-log": str(message)}
             )
+            await self._room.memory.stored(made)
         except Missing as missing:
             raise _Refused("CreateContainerConfigError", str(missing)) from missing
         except Fault as fault:

@@ -56,7 +56,8 @@ class Containers:
         copies: dict[str, str] | None = None,
     ) -> str:
         """Make a container of a sandbox; its id. `known_as` is its config as it is told to who asks for its status,
-        the paths in it; for the rest see `records.ContainerRecord`. Raises Fault.
+        the paths in it; for the rest see `records.ContainerRecord`. It is stored soon, see `Memory.keep_made`. Raises
+        Fault.
         """
         sandbox = self._memory.sandbox(asked.pod_sandbox_id)
         named = reducer.named_container(secrets.token_hex(32), known_as, log_path)
@@ -77,8 +78,7 @@ class Containers:
         async with self._turns[sandbox.id, known_as.metadata.name]:
             told = await self.on(sandbox.cell).make_container(wanted, lambda: self._memory.written(sandbox.id))
             made = reducer.made_container(named, told)
-            record = msgspec.structs.replace(record, status=made.SerializeToString())
-            await self._memory.put_container(record)
+            self._memory.keep_made(msgspec.structs.replace(record, status=made.SerializeToString()))
         return record.id
 
     async def start(self, container_id: str) -> None:
@@ -87,6 +87,7 @@ class Containers:
         before = cri.ContainerStatus.FromString(record.status)
         require_ready(self._memory.sandbox(record.sandbox), before.metadata.name)
         there = self.on(record.cell)
+        await self._memory.stored(record.id)
         # From its first byte on; while the cell is busy with the start.
         self._following.start_log(record)
         try:

@@ -1,7 +1,8 @@
 """Sandboxes and containers as they are remembered: read from dictionaries, written through to the store.
 
 One owner of the state: every change goes through a method here, is stored before anyone can read it, and is told to
-those who listen. A change whose caller was cancelled is finished all the same.
+those who listen. A change whose caller was cancelled is finished all the same. One is read sooner: a container that its
+cell has just made, see `Memory.keep_made`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Memory:
         self._containers: dict[str, ContainerRecord] = {}
         self._of_pod: dict[tuple[str, int], str] = {}
         self._of_sandbox: dict[str, dict[str, ContainerRecord]] = {}
+        self._unstored: set[str] = set()
         self._sandbox_entries: dict[str, cri.PodSandbox] = {}
         self._container_entries: dict[str, cri.Container] = {}
         # Answers by their filter, while nothing has changed.
@@ -151,6 +153,22 @@ class Memory:
         """Store a container, new or changed; listeners hear of a change of its state."""
         await self._finishing.done(self._write_container(record.id, record.sandbox, lambda _: record))
 
+    def keep_made(self, record: ContainerRecord) -> None:
+        """A container that its cell has just made is known at once and stored soon.
+
+        Where this process dies between the two nobody knows of it afterwards, as where it dies before its cell has
+        answered, and it is made anew under its name. It must not run before it is `stored`.
+        """
+        self._keep_container(record)
+        self._unstored.add(record.id)
+        self._announce(record.id, record.sandbox, reducer.container_events(None, record.status))
+        self._finishing.soon(self._store_made(record))
+
+    async def stored(self, container_id: str) -> None:
+        """Wait until a container that was made is stored as well. Raises Fault where the store does not take it."""
+        if container_id in self._unstored:
+            await self._finishing.done(self._store_made(self._containers[container_id]))
+
     async def change_sandbox(self, sandbox_id: str, change: Callable[[SandboxRecord], SandboxRecord]) -> None:
         """Change a sandbox as it is when its turn comes: two changes at once never undo each other.
 
@@ -211,12 +229,21 @@ class Memory:
             if record is None or record == before:
                 return
             await self._store.put(self._container_kind, key, msgspec.msgpack.encode(record))
+            self._unstored.discard(key)
             self._keep_container(record)
         self._announce(key, sandbox, reducer.container_events(before.status if before else None, record.status))
+
+    async def _store_made(self, record: ContainerRecord) -> None:
+        async with self._turn(record.sandbox):
+            if record.id in self._unstored:
+                made = self._containers[record.id]
+                await self._store.put(self._container_kind, made.id, msgspec.msgpack.encode(made))
+                self._unstored.discard(made.id)
 
     async def _drop_container(self, record: ContainerRecord) -> None:
         async with self._turn(record.sandbox):
             await self._store.delete(self._container_kind, record.id)
+            self._unstored.discard(record.id)
             self._containers.pop(record.id, None)
             self._of_sandbox.get(record.sandbox, {}).pop(record.id, None)
             self._container_entries.pop(record.id, None)

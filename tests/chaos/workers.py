@@ -194,19 +194,21 @@ class Run:
         config = worker.shim.config(uid)
         sandbox = await self._asked(f"sandbox of {uid}", lambda: worker.shim.run(config))
 
-        async def created() -> str:
+        async def started() -> str:
             listed = cri.ListContainersRequest(filter=cri.ContainerFilter(pod_sandbox_id=sandbox))
             there = (await call(worker.shim.runtime.ListContainers, listed, deadline=10)).containers
-            return there[0].id if there else await worker.shim.create(sandbox, config, *COUNT)
-
-        container = await self._asked(f"container of {uid}", created)
-
-        async def started() -> str:
-            if (await worker.shim.status(container)).state == cri.CONTAINER_CREATED:
-                await worker.shim.start(container)
+            container = there[0].id if there else await worker.shim.create(sandbox, config, *COUNT)
+            try:
+                if (await worker.shim.status(container)).state == cri.CONTAINER_CREATED:
+                    await worker.shim.start(container)
+            except Fault as fault:
+                # One that was made just before its shim was killed: a kubelet finds none then, and makes another.
+                if fault.kind is not Kind.NOT_FOUND:
+                    raise
+                return ""
             return container
 
-        return sandbox, await self._asked(f"start of {uid}", started)
+        return sandbox, await self._asked(f"container of {uid}", started)
 
     async def _asked(self, what: str, work: Callable[[], Awaitable[str]]) -> str:
         last = "nothing"

@@ -1,4 +1,6 @@
-"""What a start has made of a container is known when its call returns, by an event of the cell or by its answer."""
+"""A container starts once it is stored; what its start came to is known when the call returns, by an event or by the
+answer of its cell.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from cellwire.cri.v1 import runtime_pb2 as cri
+from cellwire.faults import Fault, Kind
 from controller.model.names import CellName
 from controller.sandboxes.carried import Carrier
 from controller.sandboxes.container_lifecycle import Containers
@@ -80,3 +83,97 @@ async def test_a_cell_is_asked_what_a_start_came_to_only_where_it_has_not_told(
         assert memory.is_in("k", cri.CONTAINER_RUNNING)
         assert cell.asked == asked
         assert logs.begun == ["k"]
+
+
+class FullStore(MemoryStore):
+    """A store that takes no container while its disk is full, and keeps who asks waiting while it is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def put(self, kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        if kind.endswith("-container"):
+            await self.free.wait()
+            if self.full:
+                raise Fault(Kind.UNAVAILABLE, "store", "no space is left on its disk")
+        return await super().put(kind, key, value, expected=expected)
+
+
+class StoredFirst(StartingCell):
+    """Keeps which containers were stored when it was asked to start one."""
+
+    def __init__(self, memory: Memory, tasks: asyncio.TaskGroup, store: MemoryStore) -> None:
+        super().__init__(memory, tasks, tells=False)
+        self._store = store
+        self.started: list[tuple[str, ...]] = []
+
+    async def start_container(self, container: str) -> None:
+        self.started.append(tuple(one.key for one in await self._store.list("shim-container")))
+        await super().start_container(container)
+
+
+async def test_a_container_that_was_just_made_is_known_at_once_and_starts_once_it_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FullStore()
+    async with remembering(store) as memory, asyncio.TaskGroup() as tasks:
+        containers, cell = await made(memory, tasks, store, monkeypatch, held=True)
+        assert [one.id for one in memory.listed_containers()] == ["k"]
+
+        starting = tasks.create_task(containers.start("k"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not cell.started
+        store.free.set()
+        await starting
+
+        assert cell.started == [("k",)]
+
+
+async def test_a_container_that_the_store_does_not_take_is_not_started_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FullStore()
+    async with remembering(store) as memory, asyncio.TaskGroup() as tasks:
+        store.full = True
+        containers, cell = await made(memory, tasks, store, monkeypatch, held=False)
+        with pytest.raises(Fault, match="no space is left"):
+            await containers.start("k")
+        assert not cell.started
+
+        store.full = False
+        await containers.start("k")
+
+        assert cell.started == [("k",)]
+
+
+async def test_a_container_that_is_removed_while_it_is_stored_is_not_known_by_the_next_controller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FullStore()
+    async with remembering(store) as memory, asyncio.TaskGroup() as tasks:
+        await made(memory, tasks, store, monkeypatch, held=True)
+        forgetting = tasks.create_task(memory.forget_container(memory.container("k")))
+        await asyncio.sleep(0)
+        store.free.set()
+        await forgetting
+    assert await store.list("shim-container") == ()
+
+
+async def made(
+    memory: Memory, tasks: asyncio.TaskGroup, store: FullStore, monkeypatch: pytest.MonkeyPatch, *, held: bool
+) -> tuple[Containers, StoredFirst]:
+    """A container that its cell has just made; its store takes it later where it is held."""
+    ready = cri.PodSandboxStatus(id="s", state=cri.SANDBOX_READY).SerializeToString()
+    await memory.put_sandbox(SandboxRecord(id="s", cell=CELL, uid="u", attempt=0, config=b"", status=ready))
+    containers = Containers(cast("Any", None), memory, cast("Following", Unlogged()), Carrier(b"key"), None)
+    cell = StoredFirst(memory, tasks, store)
+    monkeypatch.setattr(containers, "on", lambda _: cell)
+    if held:
+        store.free.clear()
+    created = cri.ContainerStatus(id="k", state=cri.CONTAINER_CREATED).SerializeToString()
+    memory.keep_made(ContainerRecord(id="k", sandbox="s", cell=CELL, status=created))
+    return containers, cell
