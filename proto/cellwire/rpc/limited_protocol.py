@@ -10,6 +10,7 @@ And h2 writes each frame that it receives out for a logger that is not there.
 from __future__ import annotations
 
 import asyncio
+import enum
 import functools
 import logging
 import socket
@@ -251,6 +252,14 @@ class LimitedProtocol(H2Protocol):
         vars(self.connection).pop("create_stream", None)
 
 
+class Held(enum.Enum):
+    """What a stream has given to its connection in this turn of the loop, and not to the transport yet."""
+
+    NOTHING = 0
+    HEADERS = 1
+    MESSAGE = 2
+
+
 class LimitedStream(WireStream):
     """A stream that looks at how much is asked of it before it keeps any of it, and tells `partial` what it keeps."""
 
@@ -259,6 +268,7 @@ class LimitedStream(WireStream):
     ) -> None:
         self.longest = limits.message_bytes
         self._partial = partial
+        self._holds = Held.NOTHING
         super().__init__(connection, connection._connection, connection._transport, **which)
 
     def init_stream(self, stream_id: int, connection: Connection) -> None:
@@ -280,6 +290,27 @@ class LimitedStream(WireStream):
         except EOFError as error:
             raise GRPCError(Status.INTERNAL, f"message: it is cut off: {error}") from error
 
+    async def send_headers(self, headers: Any, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002 # grpclib's
+        """As grpclib's; an answer's first headers go out with the short message that follows at once, and both with the
+        last headers where these do, too: one write, for one read of the peer's.
+        """
+        if end_stream:
+            await super().send_headers(headers, end_stream)
+            return
+        await self.connection.write_ready.wait()
+        stream = cast("int", self.id)
+        if stream not in self._h2_connection.streams:
+            raise StreamClosedError(stream)
+        self._h2_connection.send_headers(stream, headers)
+        self.connection.headers_send_process()
+        self._holds = Held.HEADERS
+        asyncio.get_running_loop().call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        self._holds = Held.NOTHING
+        if hasattr(self.connection, "_transport"):
+            self.connection.flush()
+
     async def send_data(self, data: bytes | Octets, end_stream: bool = False) -> None:  # noqa: FBT001, FBT002 # grpclib's
         """As grpclib's; what is long goes out as it is, and what fits into a frame and the window at once."""
         wire, at = cast("DataConnection", self._h2_connection), 0
@@ -292,7 +323,10 @@ class LimitedStream(WireStream):
                     await super().send_data(data, end_stream)
                     return
                 wire.send_data(stream, data, end_stream=end_stream)
-                self._transport.write(wire.data_to_send())
+                if self._holds is Held.HEADERS:
+                    self._holds = Held.MESSAGE
+                else:
+                    self._transport.write(wire.data_to_send())
                 self._sent(len(data))
                 return
             data = Octets((data,))

@@ -47,6 +47,8 @@ def test_grpclib_is_inside_as_we_know_it() -> None:
     message = inspect.getsource(grpclib.stream.send_message)
     assert "+ reply_bin)" in message, "Octets put what is before them into their first part"
     assert "await stream.send_data(reply_data, end_stream=end)" in message
+    headers = inspect.getsource(grpclib.protocol.Stream.send_headers)
+    assert "self._transport.write(self._h2_connection.data_to_send())" in headers, "LimitedStream writes it later"
     assert "_channel.__connect__()" in inspect.getsource(grpclib.client.Stream.send_request)
     for holder, member in (
         (grpclib.client.Channel, "_protocol_factory"),
