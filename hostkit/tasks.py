@@ -122,11 +122,13 @@ class _Call:
 async def _settle(work: Coroutine[Any, Any, Result], done: asyncio.Future[Result]) -> None:
     try:
         result = await work
-    except Exception as error:  # noqa: BLE001 # it is the caller's, and raised there
-        if done.cancelled():
+    except Exception as error:  # it is the caller's, and raised there
+        if not done.cancelled():
+            done.set_exception(error)
+        elif isinstance(error, Fault):
             log.info("work failed, and nobody waits for it: %s", error)
         else:
-            done.set_exception(error)
+            log.exception("work failed, and nobody waits for it")
     else:
         if not done.cancelled():
             done.set_result(result)

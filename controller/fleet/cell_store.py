@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from cellwire.faults import Fault, Kind
-from controller.fleet.silence import known_by
 from controller.fleet.watchers import Watchers
-from controller.model.cell import Cell, CellState
+from controller.model.cell import Cell, CellState, known_by
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.transitions import LIVE, Ended, Event, step
 from controller.store.record_store import Store, decode, encode

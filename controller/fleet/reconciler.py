@@ -123,13 +123,25 @@ class Reconciler:
                 self._forget(cell.name)
                 self._route(cell)
                 continue
-            item = self.item(cell.name)
-            if item.state is not cell.state:
-                # Another state is another plan: what failed before says nothing about it.
-                item.state, item.not_before = cell.state, 0.0
-                self._pool.noticed(cell)
-                self._route(cell)
+            self._notice(cell)
             self.wake(cell.name)
+
+    def _notice(self, cell: Cell) -> None:
+        item = self.item(cell.name)
+        if item.state is not cell.state:
+            # Another state is another plan: what failed before says nothing about it.
+            item.state, item.not_before = cell.state, 0.0
+            self._pool.noticed(cell)
+            self._route(cell)
+
+    def _unclaimed(self) -> tuple[Cell, ...]:
+        """The cells that are nobody's yet. The pool knows how they are: else it would ask at once for another in the
+        place of one that could not be had.
+        """
+        cells = self._book.unclaimed()
+        for cell in cells:
+            self._notice(cell)
+        return cells
 
     async def pass_often(self, add_warm: Callable[[Request], None]) -> None:
         """Full passes: leases, time limits, orphans, the pool."""
@@ -143,7 +155,7 @@ class Reconciler:
 
     async def full_pass(self, add_warm: Callable[[Request], None]) -> None:
         """One look at everything."""
-        pool = await self._pool.plan(self._book.unclaimed)
+        pool = await self._pool.plan(self._unclaimed)
         now = self._clock()
         self._listen(now)
         for request in pool.request:

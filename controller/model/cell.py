@@ -103,3 +103,19 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     boots: int = 0
     moments: dict[str, float] = {}
     connected: bool = False
+
+
+def known_by(cell: Cell, now: float) -> Cell:
+    """The cell with nothing known of it from times to come: it was written while the clock was ahead, and until the
+    clock came there again it would be heard, and no limit of its state run out.
+    """
+    if max(cell.created_at, cell.changed_at, cell.assigned_at, cell.last_heartbeat, *cell.moments.values()) <= now:
+        return cell
+    return msgspec.structs.replace(
+        cell,
+        created_at=min(cell.created_at, now),
+        changed_at=min(cell.changed_at, now),
+        assigned_at=min(cell.assigned_at, now),
+        last_heartbeat=min(cell.last_heartbeat, now),
+        moments={stage: min(at, now) for stage, at in cell.moments.items()},
+    )

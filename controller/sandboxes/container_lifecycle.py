@@ -83,11 +83,11 @@ class Containers:
 
     async def start(self, container_id: str) -> None:
         """Start a created container. Raises Fault."""
+        await self._memory.stored(self._memory.container(container_id).id)
         record = self._memory.container(container_id)
         before = cri.ContainerStatus.FromString(record.status)
         require_ready(self._memory.sandbox(record.sandbox), before.metadata.name)
         there = self.on(record.cell)
-        await self._memory.stored(record.id)
         # From its first byte on; while the cell is busy with the start.
         self._following.start_log(record)
         try:

@@ -87,8 +87,7 @@ class Interruptions:
 
     async def _stop(self, container: ContainerRecord, known: Announcement) -> None:
         grace = grace_of(cri.ContainerStatus.FromString(container.status))
-        # Or the clock was ahead when it was announced: no longer than it would be from now.
-        await asyncio.sleep(min(max(signal_at(known, grace) - time.time(), 0.0), grace + HEAD_START))
+        await asyncio.sleep(signal_in(known, grace, time.time()))
         await self._containers.stop(container.id, grace)
 
 
@@ -101,6 +100,13 @@ def grace_of(status: cri.ContainerStatus) -> float:
 def signal_at(known: Announcement, grace: float) -> float:
     """The unix second at which a container is sent its signal, if the kubelet has not done it by then. Pure."""
     return max(known.ending_since, min(known.ending_since + grace + HEAD_START, known.over_by - grace))
+
+
+def signal_in(known: Announcement, grace: float, now: float) -> float:
+    """In how many seconds that is; where the clock was ahead as it was announced, no later than it would be from now.
+    Pure.
+    """
+    return min(max(signal_at(known, grace) - now, 0.0), grace + HEAD_START)
 
 
 def sentence(cell: Cell, known: Announcement) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from cellwire.cri import match
 from cellwire.cri.v1 import runtime_pb2 as cri
@@ -26,6 +27,7 @@ from controller.sandboxes.reducer import listed_container, listed_sandbox, next_
 from controller.store.record_store import Store
 from hostkit.tasks import Finishing, KeyedLocks
 
+log = structlog.get_logger()
 Known = TypeVar("Known", SandboxRecord, ContainerRecord)
 Listener = Callable[[cri.ContainerEventResponse], None]
 Answer = TypeVar("Answer", cri.ListPodSandboxResponse, cri.ListContainersResponse)
@@ -45,7 +47,8 @@ class Memory:
         self._containers: dict[str, ContainerRecord] = {}
         self._of_pod: dict[tuple[str, int], str] = {}
         self._of_sandbox: dict[str, dict[str, ContainerRecord]] = {}
-        self._unstored: set[str] = set()
+        self._unstored: dict[str, asyncio.Future[None]] = {}
+        """Containers that are known and not stored yet, each with the outcome of its write."""
         self._sandbox_entries: dict[str, cri.PodSandbox] = {}
         self._container_entries: dict[str, cri.Container] = {}
         # Answers by their filter, while nothing has changed.
@@ -154,20 +157,23 @@ class Memory:
         await self._finishing.done(self._write_container(record.id, record.sandbox, lambda _: record))
 
     def keep_made(self, record: ContainerRecord) -> None:
-        """A container that its cell has just made is known at once and stored soon.
+        """A container that its cell has just made is known at once and stored soon; it must not run before it is
+        `stored`.
 
-        Where this process dies between the two nobody knows of it afterwards, as where it dies before its cell has
-        answered, and it is made anew under its name. It must not run before it is `stored`.
+        Where the store does not take it, or this process dies before, nobody knows of it any more, as where its cell
+        had not answered: it is made anew under its name.
         """
         self._keep_container(record)
-        self._unstored.add(record.id)
+        self._unstored[record.id] = asyncio.get_running_loop().create_future()
         self._announce(record.id, record.sandbox, reducer.container_events(None, record.status))
         self._finishing.soon(self._store_made(record))
 
     async def stored(self, container_id: str) -> None:
         """Wait until a container that was made is stored as well. Raises Fault where the store does not take it."""
-        if container_id in self._unstored:
-            await self._finishing.done(self._store_made(self._containers[container_id]))
+        outcome = self._unstored.get(container_id)
+        if outcome is not None:
+            await asyncio.wait((outcome,))
+            outcome.result()
 
     async def change_sandbox(self, sandbox_id: str, change: Callable[[SandboxRecord], SandboxRecord]) -> None:
         """Change a sandbox as it is when its turn comes: two changes at once never undo each other.
@@ -229,26 +235,49 @@ class Memory:
             if record is None or record == before:
                 return
             await self._store.put(self._container_kind, key, msgspec.msgpack.encode(record))
-            self._unstored.discard(key)
+            self._no_more_unstored(key)
             self._keep_container(record)
         self._announce(key, sandbox, reducer.container_events(before.status if before else None, record.status))
 
     async def _store_made(self, record: ContainerRecord) -> None:
         async with self._turn(record.sandbox):
-            if record.id in self._unstored:
-                made = self._containers[record.id]
-                await self._store.put(self._container_kind, made.id, msgspec.msgpack.encode(made))
-                self._unstored.discard(made.id)
+            if record.id not in self._unstored:  # it was changed, or removed, and that is stored
+                return
+            try:
+                await self._store.put(self._container_kind, record.id, msgspec.msgpack.encode(record))
+            except Fault as fault:
+                log.warning(
+                    "a container is made anew, as the store did not take it", container=record.id, cause=str(fault)
+                )
+                self._no_more_unstored(record.id, fault)
+                self._forget_container(record)
+            else:
+                self._no_more_unstored(record.id)
+                return
+        self._announce(record.id, record.sandbox, (cri.CONTAINER_DELETED_EVENT,))
+
+    def _no_more_unstored(self, container_id: str, refused: Fault | None = None) -> None:
+        outcome = self._unstored.pop(container_id, None)
+        if outcome is None:
+            return
+        if refused is None:
+            outcome.set_result(None)
+        else:
+            outcome.set_exception(refused)
+            outcome.exception()  # nobody may wait for it
 
     async def _drop_container(self, record: ContainerRecord) -> None:
         async with self._turn(record.sandbox):
             await self._store.delete(self._container_kind, record.id)
-            self._unstored.discard(record.id)
-            self._containers.pop(record.id, None)
-            self._of_sandbox.get(record.sandbox, {}).pop(record.id, None)
-            self._container_entries.pop(record.id, None)
-            self._container_lists.clear()
+            self._no_more_unstored(record.id)
+            self._forget_container(record)
         self._announce(record.id, record.sandbox, (cri.CONTAINER_DELETED_EVENT,))
+
+    def _forget_container(self, record: ContainerRecord) -> None:
+        self._containers.pop(record.id, None)
+        self._of_sandbox.get(record.sandbox, {}).pop(record.id, None)
+        self._container_entries.pop(record.id, None)
+        self._container_lists.clear()
 
     async def _drop_sandbox(self, record: SandboxRecord) -> None:
         for container in self.containers_of(record.id):

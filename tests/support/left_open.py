@@ -64,7 +64,7 @@ def _closed() -> Generator[None, object, object]:
     try:
         with warnings.catch_warnings(record=True) as told:
             done = yield
-    except Exception as error:
+    except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
         if left := _left(told, lived_in):
             raise left from error
         raise

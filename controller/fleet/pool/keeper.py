@@ -88,7 +88,9 @@ class _PoolPause:
     seconds: float = 0.0
 
     def begin(self) -> None:
-        """Twice as long as the last one."""
+        """Twice as long as the last one. What was asked for before one began is no reason for another."""
+        if self.left:
+            return
         self.seconds = min(max(self.seconds * 2, FIRST_PAUSE), LONGEST_PAUSE)
         self.paused_until = self.steady() + self.seconds
 

@@ -20,12 +20,14 @@ def full(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
     mounts.mount("tmpfs", str(folder), "tmpfs", options="size=256k")
-    asyncio.run(_used(folder))
-    with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
-        while True:
-            ballast.write(bytes(4096))
-    yield folder
-    mounts.unmount(folder)
+    try:
+        asyncio.run(_used(folder))
+        with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
+        yield folder
+    finally:
+        mounts.unmount(folder)
 
 
 async def _used(folder: Path) -> None:

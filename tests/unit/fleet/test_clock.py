@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.fleet.cell_store import CellStore
-from controller.fleet.executor import Executor, LaunchFacts
+from controller.clouds.protocol import Notice
 from controller.fleet.plan import FleetLimits
-from controller.fleet.pool.keeper import Pool, PoolSettings
-from controller.fleet.pool.warm_cells import Versions
-from controller.fleet.reconciler import PASS_SECONDS, Reconciler
-from controller.fleet.silence import known_by
-from controller.model.cell import Cell, CellState
+from controller.fleet.reconciler import PASS_SECONDS
+from controller.model.cell import Cell, CellState, NoticeKind, known_by
 from controller.model.names import CellName, InstanceId, PodUid
 from controller.model.offer import Demand
 from controller.model.pod import PodClaim, PodRef
 from controller.model.transitions import Claimed
-from tests.support.fake_cloud import FakeCloud
+from tests.support.fleet_life import life, state
 from tests.support.memory_store import MemoryStore
 
 T, HOUR = 10_000.0, 3600.0
@@ -62,45 +56,6 @@ class SlowStore(MemoryStore):
         return await super().put(kind, key, value, expected=expected)
 
 
-class Life:
-    """One life of a controller, whose clock a test sets."""
-
-    def __init__(self, store: MemoryStore, now: float, tasks: asyncio.TaskGroup) -> None:
-        self.now = now
-
-        def clock() -> float:
-            return self.now
-
-        self.book = CellStore(store, tasks, clock)
-        self.cloud = cloud = FakeCloud(clock)
-        home = LaunchFacts("test", lambda: ("10.0.0.1:1",), lambda: "sha256:" + "0" * 64, dict)
-        act = Executor(self.book, cloud, home, b"secret", clock, store.check_lead)
-        pool = Pool(PoolSettings(), store, act.buyable, Versions, clock)
-        self.reconciler = Reconciler(self.book, cloud, act, LIMITS, pool, clock, tasks)
-
-    async def passes(self, seconds: float) -> None:
-        """Look at all cells, a pass after the other, for so long."""
-        until = self.now + seconds
-        while self.now < until:
-            await self.reconciler.full_pass(lambda request: None)
-            for _ in range(10):
-                await asyncio.sleep(0)
-            self.now += PASS_SECONDS
-
-    def state(self) -> CellState | None:
-        known = self.book.get(NAME)
-        return known.state if known is not None else None
-
-
-@asynccontextmanager
-async def life(store: MemoryStore, now: float) -> AsyncGenerator[Life]:
-    async with asyncio.TaskGroup() as tasks:
-        one = Life(store, now, tasks)
-        await one.book.load()
-        yield one
-        await one.reconciler.drain()
-
-
 @pytest.mark.parametrize("listed", [False, True])
 async def test_a_cell_that_fell_silent_while_the_clock_was_ahead_is_lost_after_its_lease(listed: bool) -> None:
     async with life(MemoryStore(), T + HOUR) as one:
@@ -110,9 +65,9 @@ async def test_a_cell_that_fell_silent_while_the_clock_was_ahead_is_lost_after_i
             await one.reconciler.resync()
         one.now = T
         await one.passes(LIMITS.lease + LIMITS.redial - 2 * PASS_SECONDS)
-        assert one.state() is CellState.CLAIMED, "it may wait before it dials again"
+        assert state(one, NAME) is CellState.CLAIMED, "it may wait before it dials again"
         await one.passes(LATEST)
-        assert one.state() is CellState.LOST
+        assert state(one, NAME) is CellState.LOST
 
 
 @pytest.mark.parametrize("loaded_at", [T, T + HOUR], ids=["right at the start", "set back before the first look"])
@@ -129,9 +84,9 @@ async def test_a_cell_that_was_written_while_the_clock_was_ahead_is_lost_after_i
             await asyncio.sleep(0)
         often.cancel()
         await after.passes(10)
-        assert after.state() is CellState.CLAIMED
+        assert state(after, NAME) is CellState.CLAIMED
         await after.passes(LATEST)
-        assert after.state() is CellState.LOST
+        assert state(after, NAME) is CellState.LOST
 
 
 async def test_a_change_that_is_under_way_while_the_clock_is_set_back_is_known_by_then() -> None:
@@ -167,7 +122,7 @@ async def test_who_dialled_in_vain_while_the_clock_was_ahead_keeps_no_lease_from
         one.reconciler.crowded()
         one.now = T
         await one.passes(LATEST)
-        assert one.state() is CellState.LOST
+        assert state(one, NAME) is CellState.LOST
 
 
 async def test_an_instance_that_is_on_no_list_is_missed_also_by_who_missed_it_while_the_clock_was_ahead() -> None:
@@ -177,6 +132,22 @@ async def test_an_instance_that_is_on_no_list_is_missed_also_by_who_missed_it_wh
         one.now = T
         await one.passes(4)
         assert one.reconciler.seen(NAME).missing_since <= one.now
+
+
+async def test_a_status_check_that_failed_while_the_clock_was_ahead_is_of_now() -> None:
+    async with life(MemoryStore(), T + HOUR) as one:
+        await one.book.add(cell(one.now))
+        await one.passes(1)
+        heeding = asyncio.create_task(one.reconciler.notices.heed(lambda: None))
+        words = Notice(instance=InstanceId("i-1"), kind=NoticeKind.STATE_CHANGE, at=0.0, message="", impaired=True)
+        one.cloud.told.put_nowait(words)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        heeding.cancel()
+        assert one.reconciler.seen(NAME).impaired_at > T
+        one.now = T
+        await one.passes(1)
+        assert one.reconciler.seen(NAME).impaired_at == T
 
 
 @given(at=st.floats(0, 2 * T), heard=st.floats(0, 2 * T), now=st.floats(0, 2 * T))

@@ -17,7 +17,7 @@ from cellwire.rpc.limits import FROM_CELL, STRANGER
 from cellwire.rpc.serve import prepared
 
 
-class Written:
+class WatchedTransport:
     """A transport that keeps the size of each write."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -32,9 +32,9 @@ class Written:
         return getattr(self._transport, name)
 
 
-def watched(stream: Any) -> Written:
+def watched(stream: Any) -> WatchedTransport:
     """The writes of a call's connection from now on."""
-    written = Written(stream._stream._transport)
+    written = WatchedTransport(stream._stream._transport)
     stream._stream._transport = stream._stream.connection._transport = written
     return written
 
@@ -52,7 +52,7 @@ async def stub(tmp_path: Path, told: Any) -> AsyncIterator[cell_grpc.CellStub]:
 
 
 async def test_a_short_answer_is_one_write(stub: cell_grpc.CellStub, told: Any) -> None:
-    transports: list[Written] = []
+    transports: list[WatchedTransport] = []
 
     async def answered(stream: Any) -> None:
         await stream.recv_message()

@@ -30,6 +30,18 @@ def test_the_signal_leaves_a_whole_grace_period_wherever_there_is_time_for_one(l
     assert at + shortened(grace, known, at) <= max(known.over_by, T) + 1e-6
 
 
+@given(st.floats(0, 600), st.floats(0, 600), st.floats(-3600, 3600))
+def test_the_signal_comes_when_it_is_due_and_waits_for_no_clock_that_was_ahead(
+    left: float, grace: float, later: float
+) -> None:
+    known = said(T + MARGIN + left)
+    wait = interruption.signal_in(known, grace, T + later)
+
+    assert 0 <= wait <= grace + interruption.HEAD_START
+    if 0 <= later <= interruption.signal_at(known, grace) - T:
+        assert T + later + wait == pytest.approx(interruption.signal_at(known, grace))
+
+
 def test_a_stop_is_cut_to_what_is_left_and_only_where_the_instance_ends() -> None:
     assert shortened(30, said(T + 100), T) == 30
     assert shortened(30, said(T + 25), T) == 25 - MARGIN

@@ -133,21 +133,43 @@ async def test_a_container_that_was_just_made_is_known_at_once_and_starts_once_i
         assert cell.started == [("k",)]
 
 
-async def test_a_container_that_the_store_does_not_take_is_not_started_until_it_does(
+async def test_a_container_that_the_store_does_not_take_is_not_started_and_not_known_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kubelet would count one that it finds made and not running as a try, and make the next beside it."""
+    store = FullStore()
+    async with remembering(store) as memory, asyncio.TaskGroup() as tasks:
+        store.full = True
+        containers, cell = await made(memory, tasks, store, monkeypatch, held=True)
+        heard: list[cri.ContainerEventType.ValueType] = []
+        memory.listen(lambda event: heard.append(event.container_event_type))
+        starting = asyncio.create_task(containers.start("k"))
+        await asyncio.sleep(0)
+        store.free.set()
+        with pytest.raises(Fault, match="no space is left"):
+            await starting
+        assert not cell.started
+        assert not memory.listed_containers()
+        assert heard == [cri.CONTAINER_DELETED_EVENT]
+        with pytest.raises(Fault, match="there is none with this id"):
+            await containers.start("k")
+
+
+async def test_a_container_that_is_removed_while_its_start_waits_for_the_store_is_not_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = FullStore()
     async with remembering(store) as memory, asyncio.TaskGroup() as tasks:
-        store.full = True
-        containers, cell = await made(memory, tasks, store, monkeypatch, held=False)
-        with pytest.raises(Fault, match="no space is left"):
-            await containers.start("k")
+        containers, cell = await made(memory, tasks, store, monkeypatch, held=True)
+        forgetting = tasks.create_task(memory.forget_container(memory.container("k")))
+        starting = asyncio.create_task(containers.start("k"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        store.free.set()
+        await forgetting
+        with pytest.raises(Fault):
+            await starting
         assert not cell.started
-
-        store.full = False
-        await containers.start("k")
-
-        assert cell.started == [("k",)]
 
 
 async def test_a_container_that_is_removed_while_it_is_stored_is_not_known_by_the_next_controller(
