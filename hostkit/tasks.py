@@ -122,13 +122,11 @@ class _Call:
 async def _settle(work: Coroutine[Any, Any, Result], done: asyncio.Future[Result]) -> None:
     try:
         result = await work
-    except Exception as error:  # it is the caller's, and raised there
-        if not done.cancelled():
-            done.set_exception(error)
-        elif isinstance(error, Fault):
+    except Exception as error:  # noqa: BLE001 # it is the caller's, and raised there
+        if done.cancelled():
             log.info("work failed, and nobody waits for it: %s", error)
         else:
-            log.exception("work failed, and nobody waits for it")
+            done.set_exception(error)
     else:
         if not done.cancelled():
             done.set_result(result)

@@ -123,7 +123,8 @@ class Reconciler:
                 self._forget(cell.name)
                 self._route(cell)
                 continue
-            self._notice(cell)
+            # What is told here may be older than what a pass has seen.
+            self._notice(self._book.get(cell.name) or cell)
             self.wake(cell.name)
 
     def _notice(self, cell: Cell) -> None:

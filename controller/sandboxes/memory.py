@@ -8,6 +8,7 @@ cell has just made, see `Memory.keep_made`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -245,16 +246,23 @@ class Memory:
                 return
             try:
                 await self._store.put(self._container_kind, record.id, msgspec.msgpack.encode(record))
-            except Fault as fault:
-                log.warning(
-                    "a container is made anew, as the store did not take it", container=record.id, cause=str(fault)
-                )
+            except BaseException as error:
+                cause = "this process stored it no more"
+                thing = f"container {record.id[:13]}"
+                fault = error if isinstance(error, Fault) else Fault(Kind.UNAVAILABLE, thing, cause, "make it anew")
                 self._no_more_unstored(record.id, fault)
                 self._forget_container(record)
+                self._announce(record.id, record.sandbox, (cri.CONTAINER_DELETED_EVENT,))
+                if error is not fault:
+                    raise
+                log.warning(
+                    "a container is forgotten, as the store did not take it", container=record.id, cause=str(fault)
+                )
+                # It may have taken it all the same, and only not have told so.
+                with contextlib.suppress(Fault):
+                    await self._store.delete(self._container_kind, record.id)
             else:
                 self._no_more_unstored(record.id)
-                return
-        self._announce(record.id, record.sandbox, (cri.CONTAINER_DELETED_EVENT,))
 
     def _no_more_unstored(self, container_id: str, refused: Fault | None = None) -> None:
         outcome = self._unstored.pop(container_id, None)
@@ -270,8 +278,10 @@ class Memory:
         async with self._turn(record.sandbox):
             await self._store.delete(self._container_kind, record.id)
             self._no_more_unstored(record.id)
+            known = self.knows(record.id)
             self._forget_container(record)
-        self._announce(record.id, record.sandbox, (cri.CONTAINER_DELETED_EVENT,))
+        if known:
+            self._announce(record.id, record.sandbox, (cri.CONTAINER_DELETED_EVENT,))
 
     def _forget_container(self, record: ContainerRecord) -> None:
         self._containers.pop(record.id, None)

@@ -87,12 +87,13 @@ class _PoolPause:
     paused_until: float = 0.0
     seconds: float = 0.0
 
-    def begin(self) -> None:
-        """Twice as long as the last one. What was asked for before one began is no reason for another."""
+    def begin(self) -> bool:
+        """Twice as long as the last one, unless that one runs; whether it began."""
         if self.left:
-            return
+            return False
         self.seconds = min(max(self.seconds * 2, FIRST_PAUSE), LONGEST_PAUSE)
         self.paused_until = self.steady() + self.seconds
+        return True
 
     @property
     def left(self) -> float:
@@ -253,8 +254,7 @@ class Pool:
             state.pause.seconds = 0.0
         if cell.state is CellState.LOST and cell.claim is None:
             state.failed += 1
-        if cell.state is CellState.LOST and "ready" not in cell.moments:
-            state.pause.begin()
+        if cell.state is CellState.LOST and "ready" not in cell.moments and state.pause.begin():
             log.info("no more warm cells of a class for a while", of=state.of.name, seconds=state.pause.seconds)
 
     def figures(self, cells: Iterable[Cell]) -> tuple[Figures, ...]:

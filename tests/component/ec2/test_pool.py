@@ -13,6 +13,7 @@ import pytest
 from controller.clouds.ec2.instances import tagging
 from controller.clouds.ec2.machine_images.own_images import TAG_CELL
 from controller.fleet import reconciler
+from controller.fleet.pool import keeper
 from controller.fleet.pool.keeper import PoolSettings
 from controller.fleet.pool.warm_cells import Class
 from controller.model.cell import Cell, CellState
@@ -112,7 +113,11 @@ async def test_a_controller_that_was_killed_before_it_named_an_instance_names_it
             await until_found(named)
 
 
-async def test_while_there_is_no_capacity_warm_cells_are_not_asked_for_in_vain(tmp_path: Path) -> None:
+async def test_while_there_is_no_capacity_warm_cells_are_not_asked_for_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(keeper, pause, 3600.0)
     async with world(tmp_path) as w:
         w.front.rules.limit(market="spot")
         spot = Class(name="spot", demand=SMALL, count=3, annotations={f"{P}launch-type": "spot"})

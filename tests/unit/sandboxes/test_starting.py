@@ -102,6 +102,20 @@ class FullStore(MemoryStore):
         return await super().put(kind, key, value, expected=expected)
 
 
+class BreakingStore(FullStore):
+    """A store that takes a container, and breaks before it has said so."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    async def put(self, kind: str, key: str, value: bytes, *, expected: int | None = None) -> int:
+        revision = await super().put(kind, key, value, expected=expected)
+        if kind.endswith("-container"):
+            raise self._error
+        return revision
+
+
 class StoredFirst(StartingCell):
     """Keeps which containers were stored when it was asked to start one."""
 
@@ -155,21 +169,24 @@ async def test_a_container_that_the_store_does_not_take_is_not_started_and_not_k
             await containers.start("k")
 
 
-async def test_a_container_that_is_removed_while_its_start_waits_for_the_store_is_not_started(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(Fault(Kind.UNAVAILABLE, "store", "it does not answer"), "it does not answer"), (KeyError(), "stored it no more")],
+)
+async def test_a_store_that_breaks_leaves_nobody_waiting_and_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
 ) -> None:
-    store = FullStore()
+    store = BreakingStore(error)
     async with remembering(store) as memory, asyncio.TaskGroup() as tasks:
         containers, cell = await made(memory, tasks, store, monkeypatch, held=True)
-        forgetting = tasks.create_task(memory.forget_container(memory.container("k")))
         starting = asyncio.create_task(containers.start("k"))
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         store.free.set()
-        await forgetting
-        with pytest.raises(Fault):
+        with pytest.raises(Fault, match=told):
             await starting
         assert not cell.started
+        assert not memory.listed_containers()
+    assert isinstance(error, KeyError) or await store.list("shim-container") == ()
 
 
 async def test_a_container_that_is_removed_while_it_is_stored_is_not_known_by_the_next_controller(
