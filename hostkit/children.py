@@ -1,4 +1,7 @@
-"""Child processes by vfork: a fifth of a millisecond, where the event loop's own spawning forks the agent for several.
+"""Child processes by vfork: a fifth of a millisecond, where the event loop's own spawning takes several and forks.
+
+A fork goes through the handlers of Python and of libraries, which may wait for ever for what another thread holds; it
+keeps the locks of files then, and who forked waits for it.
 
 A `Child` looks like asyncio's Process. Its end is seen through a process descriptor, so that no signal handler and no
 thread is needed, and it is reaped as soon as it ends.

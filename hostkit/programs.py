@@ -37,30 +37,6 @@ class Completed(NamedTuple):
         return (self.stderr or self.stdout).decode(errors="replace").strip() or f"it ended with {self.returncode}"
 
 
-async def start(
-    argv: Sequence[str],
-    *,
-    stdin: int = asyncio.subprocess.DEVNULL,
-    stdout: int = asyncio.subprocess.DEVNULL,
-    stderr: int = asyncio.subprocess.DEVNULL,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    pass_fds: Sequence[int] = (),
-) -> asyncio.subprocess.Process:
-    """Start a program in a session of its own. Raises Fault UNSUPPORTED where it is not installed."""
-    with _told(argv, cwd):
-        return await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=dict(ENVIRONMENT if env is None else env),
-            cwd=cwd,
-            pass_fds=tuple(pass_fds),
-            start_new_session=True,
-        )
-
-
 async def launch(
     argv: Sequence[str],
     *,
@@ -71,7 +47,7 @@ async def launch(
     cwd: Path | None = None,
     pass_fds: Sequence[int] = (),
 ) -> children.Child:
-    """As `start`, in a tenth of the time: for what a pod waits for. Raises Fault UNSUPPORTED."""
+    """Start a program in a session of its own. Raises Fault UNSUPPORTED where it is not installed."""
     with _told(argv, cwd):
         return await children.spawn(
             argv,
@@ -160,6 +136,6 @@ def _told(argv: Sequence[str], cwd: Path | None) -> Generator[None]:
 
 
 def kill_session(pid: int) -> None:
-    """Kill a program that `start` started, and what it started in the same session's first group."""
+    """Kill a program that `launch` started, and what it started in the same session's first group."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)

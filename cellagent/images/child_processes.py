@@ -6,23 +6,24 @@ import asyncio
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
 from cellagent.images.pipe_frames import Message, MessageFrames
 from hostkit import programs
+from hostkit.children import Child
 
 _STDERR = 2
 _READ = 256 << 10
 
 
-async def start(argv: Sequence[str], *, stdin: int = PIPE, stdout: int = PIPE) -> Process:
+async def start(argv: Sequence[str], *, stdin: int = PIPE, stdout: int = PIPE) -> Child:
     """Start `python -m argv…`, with pipes unless descriptors are given; errors go where ours go."""
     # The child must find this package however this process found it.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-P", "-m", *argv]
-    return await programs.start(command, stdin=stdin, stdout=stdout, stderr=_STDERR, env=environment)
+    return await programs.launch(command, stdin=stdin, stdout=stdout, stderr=_STDERR, env=environment)
 
 
 async def messages(reader: asyncio.StreamReader, kind: type[Message]) -> AsyncGenerator[Message]:
@@ -33,25 +34,24 @@ async def messages(reader: asyncio.StreamReader, kind: type[Message]) -> AsyncGe
             yield message
 
 
-async def end(process: Process, *, grace: float) -> None:
+async def end(process: Child, *, grace: float) -> None:
     """See to it that `process` is gone: ask, and after `grace` seconds, or when cancelled, kill. Reaps it."""
     try:
         if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM if grace else signal.SIGKILL)
+            process.send_signal(signal.SIGTERM if grace else signal.SIGKILL)
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace or None):
                     await process.wait()
     finally:
-        if process.stdin:
-            process.stdin.close()
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
+        try:
+            if process.returncode is None:
                 process.kill()
-            await reap(process)
+                await reap(process)
+        finally:
+            process.close()
 
 
-async def reap(process: Process) -> None:
+async def reap(process: Child) -> None:
     """Wait for the end of what was killed. Who is cancelled meanwhile, once or more, waits on and raises it then."""
     cancelled: asyncio.CancelledError | None = None
     while process.returncode is None:

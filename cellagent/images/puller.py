@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -34,6 +33,7 @@ from cellagent.images.reference import Reference
 from cellwire.faults import Fault, Kind
 from cellwire.platforms import Platform
 from cellwire.proxies import DIRECT, Proxies
+from hostkit.children import Child
 
 END_SECONDS = 3.0
 _ARCHITECTURES = {
@@ -189,7 +189,7 @@ class Puller:
         finally:
             self._store.done_with(work)
 
-    async def _follow(self, process: Process, request: PullRequest, wanted: Reference) -> Image:
+    async def _follow(self, process: Child, request: PullRequest, wanted: Reference) -> Image:
         if process.stdin is None:
             raise RuntimeError("the pull child has no input")
         # Its stdin stays open: when this process dies, the child reads the end and dies too.

@@ -50,7 +50,7 @@ async def hold(folder: Path, kinds: Sequence[str], *, uids: Sequence[IdMap], gid
     ears, mouth = os.pipe()
     said, theirs = os.pipe()
     try:
-        shell = await programs.start(command, stdin=ears, stdout=theirs)
+        shell = await programs.launch(command, stdin=ears, stdout=theirs)
         os.close(theirs)
         theirs = -1
         starter = await _until_up(said)

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 from cellagent.__main__ import main
 from cellagent.kernel import mounts, namespaces
 from cellagent.runtime import sandbox
-from hostkit import children, programs
+from hostkit import children
 
 Asked = ParamSpec("Asked")
 Result = TypeVar("Result")
@@ -72,7 +72,6 @@ def doomed(order: Path) -> None:
     mounts.unmount = _before(doom, mounts.unmount)
     namespaces.leave = _before(doom, namespaces.leave)
     children.spawn = _after(doom, children.spawn)
-    programs.start = _after(doom, programs.start)
 
 
 def _before(doom: Doom, function: Callable[Asked, Result]) -> Callable[Asked, Result]:

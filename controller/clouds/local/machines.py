@@ -130,7 +130,7 @@ class Machines:
         console = os.open(folder / "console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             argv = [sys.executable, "-I", "-S", "-c", _INIT]
-            starter = await programs.start(argv, stdin=theirs.fileno(), stdout=console, stderr=console)
+            starter = await programs.launch(argv, stdin=theirs.fileno(), stdout=console, stderr=console)
         finally:
             os.close(console)
         try:

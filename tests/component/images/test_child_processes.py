@@ -14,7 +14,7 @@ STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
 
 
 async def test_a_process_that_is_being_ended_is_gone_though_who_ends_it_is_cancelled_again_and_again() -> None:
-    process = await programs.start(STUBBORN, stdout=PIPE)
+    process = await programs.launch(STUBBORN, stdout=PIPE)
     assert process.stdout is not None
     await process.stdout.readline()
     ending = asyncio.create_task(child_processes.end(process, grace=60))
@@ -28,7 +28,7 @@ async def test_a_process_that_is_being_ended_is_gone_though_who_ends_it_is_cance
 
 
 async def test_a_process_that_does_not_go_when_asked_is_killed() -> None:
-    process = await programs.start(STUBBORN, stdout=PIPE)
+    process = await programs.launch(STUBBORN, stdout=PIPE)
     assert process.stdout is not None
     await process.stdout.readline()
     await child_processes.end(process, grace=0.05)
